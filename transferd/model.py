@@ -1,0 +1,317 @@
+"""The documents that processes exchange, and that users read: one definition for all of them.
+
+Two spellings on purpose. Documents that people write (`vcenter.yaml`, `migration.yaml`) use camelCase as
+Kubernetes users expect; documents that programs write (`source.json`, results) use snake_case. Unknown
+keys are errors everywhere: a misspelt setting must not be ignored silently.
+
+Sizes and offsets are bytes (int), times are seconds (float), MAC addresses are lower case with colons.
+Every document carries `schema: 1`; a reader refuses what it does not know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+SCHEMA = 1
+
+
+class Document(BaseModel):
+    """Base of what programs write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> str:
+        """One indented JSON text, keys as documented."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+class Written(Document):
+    """Base of what people write (YAML, camelCase)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
+
+
+# --- the source ------------------------------------------------------------------------------------------
+
+
+class Firmware(StrEnum):
+    BIOS = "bios"
+    EFI = "efi"
+
+
+class PowerState(StrEnum):
+    ON = "on"
+    OFF = "off"
+    SUSPENDED = "suspended"
+
+
+class SourceDisk(Document):
+    """One virtual disk as vSphere describes it."""
+
+    key: int = Field(description="vSphere device key, stable for the life of the disk")
+    label: str
+    controller: str = Field(description="pvscsi, lsilogic, lsisas, buslogic, ahci, ide or nvme")
+    bus: int = Field(description="controller bus number")
+    unit: int
+    capacity: int = Field(description="bytes")
+    path: str = Field(description="backing file, `[datastore] folder/name.vmdk`")
+    object_id: str | None = Field(None, description="vDiskObjectId: unique within the vCenter")
+    uuid: str | None = None
+    thin: bool | None = None
+    mode: str = "persistent"
+
+
+class SourceNic(Document):
+    """One virtual network adapter."""
+
+    key: int
+    label: str
+    mac: str
+    adapter: str = Field(description="vmxnet3, e1000, e1000e, ...")
+    network: str
+    slot: int | None = Field(None, description="ethernetN.pciSlotNumber; 192 makes a Linux guest say ens192")
+    connected: bool = True
+    ips: list[str] = Field(default_factory=list, description="addresses that VMware Tools reported")
+
+
+class SourceVM(Document):
+    """What `transferd inventory --vm NAME --json` prints and every later stage reads."""
+
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    name: str
+    moref: str
+    instance_uuid: str
+    bios_uuid: str
+    power_state: PowerState
+    firmware: Firmware
+    secure_boot: bool = False
+    tpm: bool = False
+    cpus: int
+    cores_per_socket: int
+    memory: int = Field(description="bytes")
+    guest_id: str
+    guest_name: str
+    tools: str = Field(description="guest.toolsRunningStatus, for example guestToolsRunning")
+    cbt_enabled: bool = False
+    has_snapshots: bool = False
+    disks: list[SourceDisk]
+    nics: list[SourceNic]
+
+
+# --- the result of a copy --------------------------------------------------------------------------------
+
+
+class Verify(Document):
+    """How the target was proven. `mode`: target, none; `blocks` counts 4 MiB digest blocks compared."""
+
+    mode: str
+    blocks: int = 0
+    mismatched: int = 0
+    healed: int = 0
+
+
+class DiskResult(Document):
+    """One disk's copy. `digest` is `blake3-4m:HEX` over exactly `size` bytes."""
+
+    label: str
+    target: str
+    size: int
+    data_bytes: int = Field(description="bytes that the source's extents call data")
+    read_bytes: int
+    written_bytes: int
+    zero_bytes: int = Field(description="bytes that are zero in the disk, read or known from extents")
+    skipped_bytes: int = Field(description="bytes never written because the target already read zero")
+    digest: str
+    verify: Verify
+    rounds: list[dict[str, Any]] = Field(default_factory=list)
+    elapsed_s: float
+    retries: int = 0
+
+
+class Result(Document):
+    """How a command ended."""
+
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    outcome: Literal["ok", "failed"]
+    error: dict[str, Any] | None = None
+    disks: list[DiskResult] = Field(default_factory=list)
+
+
+# --- the result of a conversion --------------------------------------------------------------------------
+
+
+class BlockBus(StrEnum):
+    VIRTIO = "virtio"
+    SATA = "sata"
+
+
+class NicModel(StrEnum):
+    VIRTIO = "virtio"
+    E1000E = "e1000e"
+
+
+class GuestKernel(Document):
+    """One kernel and how VirtIO was proven for it: builtin, initramfs, appended, or missing."""
+
+    version: str
+    virtio: Literal["builtin", "initramfs", "appended", "missing"]
+    default: bool = False
+
+
+class Guest(Document):
+    """What inspection found."""
+
+    found: bool
+    distro: str | None = None
+    version: str | None = None
+    product: str | None = None
+    arch: str | None = None
+    root: str | None = Field(None, description="root file system by UUID")
+    firmware: Firmware | None = None
+    init: str | None = None
+    network: list[str] = Field(default_factory=list, description="network stacks present")
+    initramfs: str | None = Field(None, description="initramfs tool: initramfs-tools, dracut, ...")
+    bootloader: str | None = None
+    kernels: list[GuestKernel] = Field(default_factory=list)
+
+
+class Caps(Document):
+    """Guest capabilities: the hardware that the converted guest can drive."""
+
+    block: BlockBus
+    net: NicModel
+    machine: Literal["q35"] = "q35"
+    firmware: Firmware
+    rng: bool = False
+    balloon: bool = False
+    agent: bool = False
+    rtc: Literal["utc", "localtime"] = "utc"
+    boot_disk: int = 0
+
+
+class NicName(Document):
+    """The name that a NIC has in the guest and keeps; `name` is null where nothing proved one."""
+
+    mac: str
+    name: str | None
+    evidence: list[str]
+
+
+class Step(Document):
+    name: str
+    changes: int
+    elapsed_s: float
+
+
+class Warning_(Document):
+    """Something the operator should know: a stable code, what was seen, what to do."""
+
+    code: str
+    message: str
+    remedy: str | None = None
+
+
+class Check(Document):
+    """One fact re-read from the changed disks by a fresh reader."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class DiskRange(Document):
+    """Bytes of one disk; `disk` is its position in the argument list, counted from 0."""
+
+    disk: int
+    start: int
+    length: int
+
+
+class Untouched(Document):
+    """Blocks that conversion did not write, re-read and compared with the copy's digests."""
+
+    checked: int
+    mismatched: int
+
+
+class ConversionResult(Result):
+    """What `transferd-convert apply` writes, and `transferd migrate` after it."""
+
+    guest: Guest
+    caps: Caps
+    nics: list[NicName] = Field(default_factory=list)
+    steps: list[Step] = Field(default_factory=list)
+    warnings: list[Warning_] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    written: list[DiskRange] = Field(default_factory=list)
+    digest_converted: list[str] = Field(default_factory=list, description="one per disk, in order")
+    untouched: Untouched | None = None
+
+
+# --- what people write -----------------------------------------------------------------------------------
+
+
+class Vddk(Written):
+    """Where VMware's library is and how it may reach the disks."""
+
+    libdir: str
+    transports: str = Field("nbdssl:nbd", description="VDDK 8 crashes in pods when this is left unset")
+    config: dict[str, str] = Field(default_factory=dict, description="lines of VDDK's own ini file")
+
+
+class VCenter(Written):
+    """`vcenter.yaml`. Exactly one of caFile, thumbprint, insecure: true."""
+
+    url: str
+    username: str
+    password_file: str
+    ca_file: str | None = None
+    thumbprint: str | None = Field(None, description="SHA-1 or SHA-256 of the server certificate")
+    insecure: bool = False
+    vddk: Vddk | None = None
+
+
+class VMRef(Written):
+    """Exactly one of the three."""
+
+    name: str | None = None
+    moref: str | None = None
+    instance_uuid: str | None = None
+
+
+class Shutdown(Written):
+    """How a running source is stopped: `fail` never cuts power, `hard` does after the timeout."""
+
+    policy: Literal["fail", "hard"] = "fail"
+    timeout: str = "5m"
+
+
+class ManifestRequest(Written):
+    """What the target cluster needs to know: claim and network names that only the operator has."""
+
+    name: str
+    namespace: str = "default"
+    network_map: dict[str, str] = Field(
+        default_factory=dict, description="source network -> `pod` or `namespace/net-attach-def`"
+    )
+    claims: list[str] = Field(default_factory=list, description="PVC of each disk, in disk order")
+
+
+class MigrationSpec(Written):
+    """`migration.yaml`: one VM's journey."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    vcenter: str = Field(description="path of vcenter.yaml, relative to this file")
+    vm: VMRef
+    mode: Literal["cold"] = "cold"
+    targets: dict[int, str] = Field(default_factory=dict, description="disk key -> target path")
+    target_dir: str | None = None
+    state: str | None = None
+    shutdown: Shutdown = Shutdown()
+    convert: Literal["required", "auto", "none"] = "auto"
+    verify: Literal["target", "none"] = "target"
+    manifest: ManifestRequest | None = None
