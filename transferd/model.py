@@ -16,8 +16,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-SCHEMA = 1
-
 
 class Document(BaseModel):
     """Base of what programs write."""
@@ -81,7 +79,7 @@ class SourceNic(Document):
 class SourceVM(Document):
     """What `transferd inventory --vm NAME --json` prints and every later stage reads."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     name: str
     moref: str
     instance_uuid: str
@@ -135,7 +133,7 @@ class DiskResult(Document):
 class Result(Document):
     """How a command ended."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     outcome: Literal["ok", "failed"]
     error: dict[str, Any] | None = None
     disks: list[DiskResult] = Field(default_factory=list)
@@ -207,7 +205,7 @@ class Step(Document):
     elapsed_s: float
 
 
-class Warning_(Document):
+class Warning_(Document):  # noqa: N801 (Warning is a builtin)
     """Something the operator should know: a stable code, what was seen, what to do."""
 
     code: str

@@ -1,0 +1,283 @@
+"""An NBD server as a source: one libnbd handle driven by the asyncio event loop (only importer of `nbd`).
+
+libnbd is a state machine around one socket. After every call that may move it, `_watch` asks which
+directions it waits for and (un)registers them with the loop; `aio_notify_*` moves it on, and completion
+callbacks settle the futures. Replies are received straight into the caller's buffer, with no copy.
+
+A lost connection fails every request in flight with `Transient`. `NbdSource` then reconnects and each
+request is sent again: reads are idempotent, and the old handle is closed first, so that nothing can write
+into a buffer that has been handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
+
+import nbd
+
+from transferd.errors import Error, RetriesExhausted, SourceError, Transient
+from transferd.extents import Extent, merge
+from transferd.units import GiB
+
+T = TypeVar("T")
+
+CONNECT_DEADLINE = 30.0  # s; a VDDK open through a busy vCenter takes seconds, never half a minute
+REQUEST_DEADLINE = 60.0  # s; NFC answers in milliseconds, a host in trouble in seconds
+REQUEST_ATTEMPTS = 5  # sends of one request, each on a connection of its own
+RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new connection; then the source is gone
+STATUS_WINDOW = 2 * GiB  # bytes asked per block status request: the protocol's length is 32 bits
+
+
+class Connection:
+    """One libnbd handle on the running loop. Not for use from other threads."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._handle = nbd.NBD()
+        self._loop = asyncio.get_running_loop()
+        self._fd = -1
+        self._reading = self._writing = False
+        self._pending: set[asyncio.Future[None]] = set()
+        self.alive = False
+
+    @classmethod
+    async def open(cls, uri: str) -> Self:
+        """Connected and negotiated, or Transient."""
+        connection = cls(uri)
+        await asyncio.to_thread(connection._negotiate)
+        connection._fd = connection._handle.aio_get_fd()
+        connection.alive = True
+        return connection
+
+    def _negotiate(self) -> None:
+        """Runs in a thread: resolving and connecting may change descriptors, which poll() follows."""
+        deadline = time.monotonic() + CONNECT_DEADLINE
+        try:
+            self._handle.add_meta_context("base:allocation")
+            self._handle.aio_connect_uri(self._uri)
+            while self._handle.aio_is_connecting():
+                if time.monotonic() > deadline:
+                    raise Transient(f"no answer within {CONNECT_DEADLINE:.0f} s", operation="connect")
+                self._handle.poll(100)
+            if not self._handle.aio_is_ready():
+                raise Transient("server ended the connection during negotiation", operation="connect")
+        except nbd.Error as error:
+            raise Transient(str(error.string), operation="connect") from error
+
+    @property
+    def size(self) -> int:
+        return int(self._handle.get_size())
+
+    @property
+    def tells_extents(self) -> bool:
+        return bool(self._handle.can_meta_context("base:allocation"))
+
+    async def pread(self, start: int, view: memoryview) -> None:
+        await self._request("read", start, lambda done: self._handle.aio_pread(view, start, completion=done))
+
+    async def block_status(self, start: int, length: int) -> list[Extent]:
+        """Extents from `start`; the server may answer for less than `length`, never for nothing."""
+        found: list[Extent] = []
+
+        def on_extents(context: str, offset: int, entries: list[int], _error: Any) -> int:
+            if context == "base:allocation":
+                for size, flags in zip(entries[::2], entries[1::2], strict=True):
+                    found.append(Extent(offset, size, bool(flags & nbd.STATE_ZERO)))
+                    offset += size
+            return 0
+
+        await self._request(
+            "block status",
+            start,
+            lambda done: self._handle.aio_block_status(length, start, on_extents, completion=done),
+        )
+        if not found or any(extent.length <= 0 for extent in found):
+            raise SourceError("server sent no extents", operation="block status", offset=start)
+        return found
+
+    async def _request(self, operation: str, start: int, send: Callable[[Any], Any]) -> None:
+        if not self.alive:
+            raise Transient("connection lost", operation=operation, offset=start)
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def done(error: Any) -> int:
+            if not future.done():
+                self._settle(future, operation, start, error.value)
+            return 1  # retire the command: nobody asks for it again
+
+        self._pending.add(future)
+        try:
+            try:
+                send(done)
+            except nbd.Error as error:
+                raise Transient(str(error.string), operation=operation, offset=start) from error
+            self._watch()
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                await future
+        except TimeoutError as error:
+            problem = f"no answer within {REQUEST_DEADLINE:.0f} s"
+            raise Transient(problem, operation=operation, offset=start) from error
+        finally:
+            self._pending.discard(future)
+
+    def _settle(self, future: asyncio.Future[None], operation: str, start: int, code: int) -> None:
+        if code == 0:
+            future.set_result(None)
+        elif self._handle.aio_is_dead() or code in {errno.ENOTCONN, errno.ECONNRESET, errno.ESHUTDOWN}:
+            future.set_exception(Transient("connection lost", operation=operation, offset=start))
+        else:
+            problem = f"server answered {os.strerror(code)}"
+            future.set_exception(SourceError(problem, operation=operation, offset=start))
+
+    def _moved(self, notify: Callable[[], Any]) -> None:
+        try:
+            notify()
+        except nbd.Error as error:
+            self.close(str(error.string))
+            return
+        self._watch()
+
+    def _watch(self) -> None:
+        """Register with the loop exactly the directions that libnbd waits for."""
+        if not self.alive:
+            return
+        if self._handle.aio_is_dead() or self._handle.aio_is_closed():
+            self.close("connection lost")
+            return
+        direction = self._handle.aio_get_direction()
+        reading = bool(direction & nbd.AIO_DIRECTION_READ)
+        writing = bool(direction & nbd.AIO_DIRECTION_WRITE)
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._loop.add_reader(self._fd, self._moved, self._handle.aio_notify_read)
+            else:
+                self._loop.remove_reader(self._fd)
+        if writing != self._writing:
+            self._writing = writing
+            if writing:
+                self._loop.add_writer(self._fd, self._moved, self._handle.aio_notify_write)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def close(self, reason: str = "connection closed") -> None:
+        """Fail what is in flight with Transient and close the socket. Closing twice is fine.
+
+        The binding has no close(): the handle closes when its last reference goes, which is this one.
+        """
+        if not self.alive:
+            return
+        self.alive = False
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+        for future in [*self._pending]:
+            if not future.done():
+                future.set_exception(Transient(reason))
+        del self._handle
+
+
+class NbdSource:
+    """A disk behind an NBD URI that survives lost connections. Use as `async with`."""
+
+    def __init__(self, uri: str, name: str, explain: Callable[[], Error | None] = lambda: None) -> None:
+        """`explain` may know better than the socket why the server is gone (nbdkit's own error output)."""
+        self._uri = uri
+        self.name = name
+        self._explain = explain
+        self._connection: Connection | None = None
+        self._reconnecting = asyncio.Lock()
+        self.size = 0
+        self.retries = 0
+
+    async def __aenter__(self) -> Self:
+        connection = await self._connected()
+        self.size = connection.size
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _connected(self) -> Connection:
+        """The living connection, or a new one; one task connects while the others wait for it."""
+        async with self._reconnecting:
+            if self._connection is not None and self._connection.alive:
+                return self._connection
+            if self._connection is not None:
+                self.retries += 1
+            self._connection = await self._connect_again()
+            return self._connection
+
+    async def _connect_again(self) -> Connection:
+        for attempt, delay in enumerate((*RECONNECT_DELAYS, None), start=1):
+            try:
+                connection = await Connection.open(self._uri)
+            except Transient as error:
+                known = self._explain()
+                if known is not None:
+                    raise known from error
+                if delay is None:
+                    raise RetriesExhausted(
+                        f"{error.problem} ({attempt} attempts)",
+                        disk=self.name,
+                        operation="connect",
+                        remedy="check that the NBD server runs and is reachable, then run the command again",
+                    ) from error
+                await asyncio.sleep(delay)
+                continue
+            if self.size and connection.size != self.size:
+                found = connection.size
+                connection.close()
+                raise SourceError(f"came back with {found} bytes, was {self.size}", disk=self.name)
+            return connection
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _retried(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+        """`call` on a living connection; sent again on a new one for as long as the loss is transient."""
+        for attempt in range(REQUEST_ATTEMPTS):
+            connection = await self._connected()
+            try:
+                return await call(connection)
+            except Transient as error:
+                connection.close(error.problem)
+                last = error
+            except SourceError as error:
+                raise error.within(disk=self.name) from error.__cause__
+            self.retries += attempt > 0
+        raise RetriesExhausted(
+            f"{last.problem} ({REQUEST_ATTEMPTS} attempts)",
+            disk=self.name,
+            operation=last.operation,
+            offset=last.offset,
+            remedy="the source keeps failing at this place; look at its own log",
+        ) from last
+
+    async def extents(self) -> list[Extent]:
+        """Whole disk; a server without `base:allocation` gives one data extent: slower, never wrong."""
+        connection = await self._connected()
+        if not connection.tells_extents:
+            return [Extent(0, self.size, zero=False)]
+        found: list[Extent] = []
+        start = 0
+        while start < self.size:
+            window = min(STATUS_WINDOW, self.size - start)
+            for extent in await self._status(start, window):
+                length = min(extent.length, self.size - start)
+                found.append(Extent(start, length, extent.zero))
+                start += length
+                if start == self.size:
+                    break
+        return list(merge(found))
+
+    async def _status(self, start: int, length: int) -> list[Extent]:
+        return await self._retried(lambda connection: connection.block_status(start, length))
+
+    async def pread(self, start: int, view: memoryview) -> None:
+        await self._retried(lambda connection: connection.pread(start, view))

@@ -1,0 +1,134 @@
+"""THE STRAIGHT LINE: one VM from vSphere to disks that boot on KubeVirt.
+
+    read the VM -> shut it down -> each disk: VDDK -> NBD -> target, flushed and proven
+      -> convert in a child process -> seal -> VirtualMachine manifest
+
+The source is off while its disks are read and stays off when everything succeeded; on any failure its power
+state is restored. No snapshot is taken of a VM that is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from transferd import conversion, units, vddk
+from transferd.copy import Copied
+from transferd.engine import Limits
+from transferd.errors import IntegrityError, UsageError
+from transferd.extents import Range
+from transferd.model import (
+    BlockBus,
+    Caps,
+    ConversionResult,
+    Guest,
+    MigrationSpec,
+    NicModel,
+    SourceVM,
+    Untouched,
+    Warning_,
+)
+from transferd.plan import BLOCK
+from transferd.progress import Progress
+from transferd.seal import seal
+from transferd.state import State
+from transferd.vddk import Access
+from transferd.vsphere import power
+
+
+async def migrate(
+    spec: MigrationSpec, access: Access, state: State, limits: Limits, progress: Progress
+) -> ConversionResult:
+    """The whole journey of one VM; returns its result document."""
+    vm = await asyncio.to_thread(access.session.read_vm, spec.vm)
+    state.write(state.source, vm)
+    paths = targets(spec, vm)
+    units.duration(spec.shutdown.timeout)  # a bad unit is found before the source is touched
+    async with power.off(access.session, vm, spec.shutdown, progress):
+        copies = [
+            await vddk.copy_disk(
+                access, vm, disk, None, path, prove=spec.verify == "target", limits=limits, progress=progress
+            )
+            for disk, path in zip(vm.disks, paths, strict=True)
+        ]
+        result = await _convert(spec, vm, paths, state, progress)
+        result = await _sealed(result, copies, paths, progress)
+        if spec.manifest is not None:
+            await conversion.manifest(spec.manifest.model_dump_json(by_alias=True), result, state)
+    return result
+
+
+def targets(spec: MigrationSpec, vm: SourceVM) -> list[Path]:
+    """One target per disk, in disk order. UsageError lists every disk without one."""
+    if not vm.disks:
+        raise UsageError("has no disks", vm=vm.name)
+    if spec.target_dir is not None:
+        folder = Path(spec.target_dir)
+        if not folder.is_dir():
+            raise UsageError(f"targetDir {folder}: no such folder", remedy="create it first")
+        return [folder / f"disk{number}.img" for number in range(len(vm.disks))]
+    missing = [f"{disk.key} ({disk.label})" for disk in vm.disks if disk.key not in spec.targets]
+    unknown = sorted(spec.targets.keys() - {disk.key for disk in vm.disks})
+    if missing or unknown:
+        raise UsageError(
+            f"targets: no target for disk keys [{', '.join(missing)}], no such disk keys {unknown}",
+            vm=vm.name,
+        )
+    return [Path(spec.targets[disk.key]) for disk in vm.disks]
+
+
+async def _convert(
+    spec: MigrationSpec, vm: SourceVM, paths: list[Path], state: State, progress: Progress
+) -> ConversionResult:
+    if spec.convert == "none":
+        return unconverted(vm, "conversion-off", "conversion is switched off: the guest was not touched")
+    progress.say(f"{vm.name}: converting")
+    converted = await conversion.convert(paths, state, required=spec.convert == "required")
+    if converted.outcome == "ok":
+        return converted
+    reason = str((converted.error or {}).get("message"))
+    code = "virtio-unproven" if converted.guest.found else "no-guest"
+    plain = unconverted(vm, code, reason)
+    return plain.model_copy(
+        update={"guest": converted.guest, "warnings": [*converted.warnings, *plain.warnings]}
+    )
+
+
+def unconverted(vm: SourceVM, code: str, reason: str) -> ConversionResult:
+    """The result for a guest left as it was: hardware that needs no VirtIO driver, and a warning."""
+    return ConversionResult(
+        outcome="ok",
+        guest=Guest(found=False),
+        caps=Caps(block=BlockBus.SATA, net=NicModel.E1000E, firmware=vm.firmware),
+        warnings=[
+            Warning_(code=code, message=reason, remedy="the manifest uses SATA and e1000e: boot it and check")
+        ],
+    )
+
+
+async def _sealed(
+    result: ConversionResult, copies: list[Copied], paths: list[Path], progress: Progress
+) -> ConversionResult:
+    """The result with the disks, and the proof that conversion changed nothing but what it lists."""
+    progress.say("sealing the converted disks")
+    digests, checked = [], 0
+    for number, (copied, path) in enumerate(zip(copies, paths, strict=True)):
+        written = [Range(each.start, each.length) for each in result.written if each.disk == number]
+        sealed = await asyncio.to_thread(seal, path, copied.digests, written)
+        if sealed.mismatched:
+            raise IntegrityError(
+                f"{len(sealed.mismatched)} blocks changed that conversion did not write",
+                disk=copied.result.label,
+                operation="seal",
+                offset=sealed.mismatched[0] * BLOCK,
+                remedy="do not start this VM: check the target's storage, then migrate again",
+            )
+        digests.append(sealed.digest)
+        checked += sealed.checked
+    return result.model_copy(
+        update={
+            "disks": [copied.result for copied in copies],
+            "digest_converted": digests,
+            "untouched": Untouched(checked=checked, mismatched=0),
+        }
+    )

@@ -1,0 +1,220 @@
+"""nbdkit with its vddk plugin: the only way into a VMware disk.
+
+`vddk_argv` is pure and golden-tested; `serve` owns the process. One nbdkit serves one disk: a crash takes
+nothing else down, and it ends with its parent. The password travels through a pipe, never through argv or
+the environment. The socket lives in a private folder.
+
+No `retry` filter, on purpose: it forces one request in flight for the whole connection (nbdkit
+filters/retry/retry.c, SERIALIZE_REQUESTS); recovery is the client's. `blocksize` is a guard: NFC servers
+fail on requests over 2 MiB when several disks of a host are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
+
+log = structlog.get_logger()
+
+START_DEADLINE = 30.0  # s until nbdkit listens; it does not talk to vSphere before a client connects
+STOP_DEADLINE = 5.0  # s for nbdkit to end after SIGTERM
+THREADS = 32  # nbdkit's own limit of requests in flight on a connection; its default is 16
+MAX_REQUEST = "2M"
+
+# What nbdkit and VDDK print, and what it means. VDDK's texts are those of VixDiskLib_GetErrorText.
+_DIAGNOSES: tuple[tuple[str, type[Error], str], ...] = (
+    (r"cannot open plugin|\.so: cannot open shared object.*plugin", UsageError,
+     "nbdkit's vddk plugin is missing: run images/dev/setup.sh, or use the transferd image"),
+    (r"could not load .*libvixDiskLib|libvixDiskLib.*cannot open shared object", UsageError,
+     "set vddk.libdir to the folder that holds lib64/libvixDiskLib.so.*"),
+    (r"[Ll]ogin|[Pp]assword|credentials", AuthenticationError, "check username and passwordFile"),
+    (r"thumbprint|certificate|SSL", AuthenticationError, "check that the thumbprint is the server's"),
+    (r"not found|[Nn]o such|does not exist", SourceError, "the disk or its snapshot is gone: run inventory"),
+    (r"VixDiskLib_\w+: ", SourceError, "see VMware's VDDK error text; is the VM powered off or snapshotted?"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VddkDisk:
+    """Everything that names one disk to VDDK. `file` is `[datastore] folder/name.vmdk`."""
+
+    libdir: str
+    server: str
+    port: int
+    user: str
+    thumbprint: str
+    vm: str
+    file: str
+    snapshot: str | None
+    transports: str
+
+
+def vddk_argv(
+    disk: VddkDisk, *, socket: Path, pidfile: Path, password_fd: int, config: Path | None
+) -> list[str]:
+    """The whole command line. Every value follows its `key=`, so none can be taken for an option."""
+    argv = [
+        "nbdkit",
+        "--foreground",
+        "--exit-with-parent",  # no orphan reads on after a kill -9
+        "--readonly",  # the source is never written
+        "--unix",
+        str(socket),
+        "--pidfile",
+        str(pidfile),
+        "--threads",
+        str(THREADS),
+        "--filter=blocksize",
+        "vddk",
+        f"libdir={disk.libdir}",
+        f"server={disk.server}",
+        f"port={disk.port}",
+        f"user={disk.user}",
+        f"password=-{password_fd}",
+        f"thumbprint={disk.thumbprint}",
+        f"vm=moref={disk.vm}",
+        f"file={disk.file}",
+        f"transports={disk.transports}",
+        f"maxdata={MAX_REQUEST}",
+    ]
+    if disk.snapshot is not None:
+        argv.append(f"snapshot={disk.snapshot}")
+    if config is not None:
+        argv.append(f"config={config}")
+    return argv
+
+
+def vddk_config(settings: Mapping[str, str]) -> str:
+    """VDDK's own ini file. UsageError for a key or value that would start another line."""
+    for key, value in settings.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.]+", key) or not value.isprintable():
+            raise UsageError(f"vddk.config: {key!r} is no VDDK setting", remedy="use one line per setting")
+    return "".join(f"{key} = {value}\n" for key, value in settings.items())
+
+
+def require_library(libdir: str) -> None:
+    """UsageError unless VMware's library is where the configuration says."""
+    if not any(Path(libdir).glob("lib64/libvixDiskLib.so.*")):
+        raise UsageError(
+            f"vddk.libdir: no lib64/libvixDiskLib.so.* in {libdir}",
+            remedy="unpack VMware's VDDK there; it cannot be shipped with transferd",
+        )
+
+
+class Server:
+    """A running nbdkit: its URI, and what it said last."""
+
+    def __init__(self, process: asyncio.subprocess.Process, socket: Path, label: str) -> None:
+        self.process = process
+        self.uri = f"nbd+unix:///?socket={socket}"
+        self._label = label
+        self._said: deque[str] = deque(maxlen=50)
+
+    async def listen(self) -> None:
+        """Keep nbdkit's last words until it closes stderr."""
+        assert self.process.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
+        while line := await self.process.stderr.readline():
+            text = line.decode(errors="replace").rstrip()
+            self._said.append(text)
+            log.debug("nbdkit", disk=self._label, said=text)
+
+    def explain(self) -> Error | None:
+        """The error that nbdkit's output amounts to, or None if it has not complained."""
+        for line in self._said:
+            if "error:" not in line:
+                continue
+            problem = line.split("error:", 1)[1].strip()
+            for pattern, kind, remedy in _DIAGNOSES:
+                if re.search(pattern, problem):
+                    return kind(problem, disk=self._label, operation="open", remedy=remedy)
+        return None
+
+    def last_words(self) -> str:
+        return self._said[-1] if self._said else "it said nothing"
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    disk: VddkDisk, *, password: str, config: Mapping[str, str], label: str
+) -> AsyncIterator[Server]:
+    """Run nbdkit for one disk; yields when it listens, ends it on the way out."""
+    require_library(disk.libdir)
+    if shutil.which("nbdkit") is None:
+        raise UsageError("nbdkit is not installed", remedy="run images/dev/setup.sh")
+    with tempfile.TemporaryDirectory(prefix="transferd-") as folder:
+        socket, pidfile, ini = Path(folder, "nbd.sock"), Path(folder, "pid"), Path(folder, "vddk.ini")
+        if config:
+            ini.write_text(vddk_config(config))
+        with _pipe_holding(password) as fd:
+            argv = vddk_argv(
+                disk, socket=socket, pidfile=pidfile, password_fd=fd, config=ini if config else None
+            )
+            log.debug("starting nbdkit", argv=argv)
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(fd,),
+                env={**os.environ, "LC_ALL": "C"},  # _DIAGNOSES reads English
+            )
+        server = Server(process, socket, label)
+        listener = asyncio.ensure_future(server.listen())
+        try:
+            await _listening(server, pidfile)
+            yield server
+        finally:
+            await asyncio.shield(_stop(process))
+            await listener
+
+
+@contextlib.contextmanager
+def _pipe_holding(secret: str) -> Iterator[int]:
+    """A descriptor from which `secret` can be read once."""
+    read, write = os.pipe()
+    try:
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(secret.encode() + b"\n")
+        yield read
+    finally:
+        os.close(read)
+
+
+async def _listening(server: Server, pidfile: Path) -> None:
+    """Return when nbdkit has written its pidfile, which it does once it listens."""
+    try:
+        async with asyncio.timeout(START_DEADLINE):
+            while not pidfile.exists():
+                if server.process.returncode is not None:
+                    await asyncio.sleep(0.05)  # the listener reads what is left in the pipe
+                    raise server.explain() or UsageError(
+                        f"nbdkit did not start: {server.last_words()}", remedy="run with --debug"
+                    )
+                await asyncio.sleep(0.01)
+    except TimeoutError as error:
+        raise RetriesExhausted(f"nbdkit did not listen within {START_DEADLINE:.0f} s") from error
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, then SIGKILL: a VDDK call that hangs must not keep us."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_DEADLINE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
