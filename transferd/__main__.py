@@ -1,7 +1,7 @@
-"""The command line of the data plane, and the only place that exits.
+"""The command line of the data plane.
 
-Every ending is an exit code and at most one line on stderr; tracebacks need --debug. Results go to stdout
-and, with --result, to a document that is written on failure too.
+Results go to stdout and, with --result, to a document that is written on failure too; progress and logs go
+to stderr. How a process ends is `entry`'s business.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-import click
 import structlog
 import typer
 import uvloop
 
-from transferd import config, copy, digest, report, units, vddk
+from transferd import config, copy, digest, entry, report, units, vddk
+from transferd.backends.file import FileTarget
 from transferd.engine import Limits
 from transferd.errors import Cancelled, Error, UsageError
 from transferd.migrate import migrate as run_migration
@@ -113,36 +113,42 @@ def copy_command(
     size = units.size(request_size)
     if not 4 * units.KiB <= size <= 4 * units.MiB or size % 512:
         raise UsageError(f"--request-size {request_size}: not between 4KiB and 4MiB in steps of 512")
-    how = {"prove": verify == "target", "limits": Limits(request_size=size, depth=queue_depth)}
+    limits = Limits(request_size=size, depth=queue_depth)
     if vcenter is None:
         if len(paths) != 2:  # noqa: PLR2004 (source and target)
             raise UsageError("give SOURCE and TARGET, or --vcenter, --vm and TARGET")
-        job = partial(_copy, paths[0], Path(paths[1]), **how)
+        job = partial(_copy, paths[0], Path(paths[1]))
     else:
         if len(paths) != 1 or vm is None:
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
-        job = partial(_copy_vm_disk, vcenter, vm, disk, Path(paths[0]), **how)
+        job = partial(_copy_vm_disk, vcenter, vm, disk, Path(paths[0]))
 
     def work() -> Result:
         with show(progress) as shown:
-            return Result(outcome="ok", disks=[_run(job(progress=shown)).result])
+            return Result(
+                outcome="ok",
+                disks=[_run(job(copy.How(prove=verify == "target", limits=limits, progress=shown))).result],
+            )
 
     report.disks(_with_result(result, work))
 
 
-async def _copy(source: str, target: Path, **how: Any) -> copy.Copied:
+async def _copy(source: str, target: Path, how: copy.How) -> copy.Copied:
     copy.refuse_same(source, target)
     async with copy.open_source(source) as opened:
-        return await copy.disk(opened, target, label="disk", **how)
+        with FileTarget(target, opened.size) as end:
+            return await copy.disk(opened, end, "disk", how)
 
 
-async def _copy_vm_disk(vcenter: Path, name: str, number: int, target: Path, **how: Any) -> copy.Copied:
+async def _copy_vm_disk(vcenter: Path, name: str, number: int, target: Path, how: copy.How) -> copy.Copied:
     async with AsyncExitStack() as stack:
         access = await _access(vcenter, stack)
         vm = await asyncio.to_thread(access.session.read_vm, VMRef(name=name))
         disk = vddk.disk_number(vm, number)
+        vddk.require_library(access)
+        end = stack.enter_context(FileTarget(target, disk.capacity))
         snapshot = await stack.enter_async_context(snapshots.reading_point(access.session, vm))
-        return await vddk.copy_disk(access, vm, disk, snapshot, target, **how)
+        return await vddk.copy_disk(access, vm, disk, snapshot, end, how)
 
 
 async def _access(vcenter: Path, stack: AsyncExitStack) -> vddk.Access:
@@ -212,30 +218,8 @@ def digest_command(
 
 
 def main() -> NoReturn:
-    """Console script. The exit code says how it ended; design section 4 lists them."""
-    debug = "--debug" in sys.argv
-    try:
-        app(standalone_mode=False)
-        code = 0
-    except click.ClickException as error:
-        error.show()
-        code = UsageError.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = _complain(Cancelled("stopped"))
-    except Error as error:
-        if debug:
-            raise
-        code = _complain(error)
-    except Exception as error:
-        if debug:
-            raise
-        code = _complain(Error(f"internal error: {error!r}", remedy="run it with --debug and report this"))
-    sys.exit(code)
-
-
-def _complain(error: Error) -> int:
-    print(f"transferd: error: {error}", file=sys.stderr)
-    return error.exit_code
+    """Console script. The exit codes are those of design section 4: see transferd/errors.py."""
+    entry.run(app, "transferd")
 
 
 if __name__ == "__main__":

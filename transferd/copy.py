@@ -22,6 +22,15 @@ NBD_SCHEMES = ("nbd://", "nbds://", "nbd+unix://", "nbds+unix://")
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """What an operator chooses about a copy. `prove`: re-read the target."""
+
+    prove: bool
+    limits: Limits
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
 class Copied:
     """A disk that was copied: its result, and the digest of each block as it was received."""
 
@@ -45,34 +54,28 @@ def refuse_same(source: str, target: Path) -> None:
         raise UsageError(f"{target}: source and target are the same file")
 
 
-async def disk(
-    source: Source, path: Path, *, label: str, prove: bool, limits: Limits, progress: Progress
-) -> Copied:
-    """Copy `source` to `path` and, with `prove`, re-read the target and compare it block by block."""
+async def disk(source: Source, target: FileTarget, label: str, how: How) -> Copied:
+    """Copy `source` to `target` and, where wanted, re-read the target and compare it block by block."""
     began = time.monotonic()
-    if source.size == 0:
-        raise UsageError("has 0 bytes: there is nothing to copy", disk=source.name)
-    with FileTarget(path, source.size) as target:
-        extents = await source.extents()
-        data = data_bytes(extents)
-        target.require_space(data)
-        digests = Digests(source.size)
-        task = progress.task(f"{label} copy", source.size)
+    extents = await source.extents()
+    data = data_bytes(extents)
+    target.require_space(data)
+    digests = Digests(source.size)
+    task = how.progress.task(f"{label} copy", source.size)
 
-        def done(block: Block, name: bytes) -> None:
-            digests[block.index] = name
-            task.advance(block.length)
+    def done(block: Block, name: bytes) -> None:
+        digests[block.index] = name
+        task.advance(block.length)
 
-        blocks = plan.full(source.size, extents, limits.request_size)
-        counters = await Copy(source, target, limits, done).run(blocks)
-        verified = Verify(mode="none")
-        if prove:
-            verified = await verify.target(
-                target, digests, progress.task(f"{label} verify", source.size).advance
-            )
+    blocks = plan.full(source.size, extents, how.limits.request_size)
+    counters = await Copy(source, target, how.limits, done).run(blocks)
+    verified = Verify(mode="none")
+    if how.prove:
+        verifying = how.progress.task(f"{label} verify", source.size)
+        verified = await verify.target(target, digests, verifying.advance)
     result = DiskResult(
         label=label,
-        target=str(path),
+        target=target.name,
         size=source.size,
         data_bytes=data,
         read_bytes=counters.read,

@@ -10,10 +10,12 @@ state is restored. No snapshot is taken of a VM that is off.
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 
 from transferd import conversion, units, vddk
-from transferd.copy import Copied
+from transferd.backends.file import FileTarget
+from transferd.copy import Copied, How
 from transferd.engine import Limits
 from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
@@ -44,17 +46,24 @@ async def migrate(
     state.write(state.source, vm)
     paths = targets(spec, vm)
     units.duration(spec.shutdown.timeout)  # a bad unit is found before the source is touched
-    async with power.off(access.session, vm, spec.shutdown, progress):
-        copies = [
-            await vddk.copy_disk(
-                access, vm, disk, None, path, prove=spec.verify == "target", limits=limits, progress=progress
-            )
+    vddk.require_library(access)
+    with ExitStack() as ends:
+        # every target is opened, sized and locked before the source is touched
+        opened = [
+            ends.enter_context(FileTarget(path, disk.capacity))
             for disk, path in zip(vm.disks, paths, strict=True)
         ]
-        result = await _convert(spec, vm, paths, state, progress)
-        result = await _sealed(result, copies, paths, progress)
-        if spec.manifest is not None:
-            await conversion.manifest(spec.manifest.model_dump_json(by_alias=True), result, state)
+        how = How(prove=spec.verify == "target", limits=limits, progress=progress)
+        async with power.off(access.session, vm, spec.shutdown, progress):
+            copies = [
+                await vddk.copy_disk(access, vm, disk, None, target, how)
+                for disk, target in zip(vm.disks, opened, strict=True)
+            ]
+            ends.close()  # conversion opens them next; an error in closing is an error of the copy
+            result = await _convert(spec, vm, paths, state, progress)
+            result = await _sealed(result, copies, paths, progress)
+            if spec.manifest is not None:
+                await conversion.manifest(spec.manifest.model_dump_json(by_alias=True), result, state)
     return result
 
 

@@ -105,7 +105,9 @@ def vddk_config(settings: Mapping[str, str]) -> str:
 
 
 def require_library(libdir: str) -> None:
-    """UsageError unless VMware's library is where the configuration says."""
+    """UsageError unless nbdkit is installed and VMware's library is where the configuration says."""
+    if shutil.which("nbdkit") is None:
+        raise UsageError("nbdkit is not installed", remedy="run images/dev/setup.sh")
     if not any(Path(libdir).glob("lib64/libvixDiskLib.so.*")):
         raise UsageError(
             f"vddk.libdir: no lib64/libvixDiskLib.so.* in {libdir}",
@@ -150,9 +152,6 @@ async def serve(
     disk: VddkDisk, *, password: str, config: Mapping[str, str], label: str
 ) -> AsyncIterator[Server]:
     """Run nbdkit for one disk; yields when it listens, ends it on the way out."""
-    require_library(disk.libdir)
-    if shutil.which("nbdkit") is None:
-        raise UsageError("nbdkit is not installed", remedy="run images/dev/setup.sh")
     with tempfile.TemporaryDirectory(prefix="transferd-") as folder:
         socket, pidfile, ini = Path(folder, "nbd.sock"), Path(folder, "pid"), Path(folder, "vddk.ini")
         if config:

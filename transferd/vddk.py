@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from transferd import copy, nbdkit
+from transferd.backends.file import FileTarget
 from transferd.backends.nbd import NbdSource
-from transferd.copy import Copied
-from transferd.engine import Limits
+from transferd.copy import Copied, How
 from transferd.errors import Error, SourceError, UsageError
-from transferd.model import SourceDisk, SourceVM, VCenter
-from transferd.progress import Progress
+from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
 from transferd.vsphere import power
 from transferd.vsphere.session import Session
 
@@ -42,14 +40,21 @@ def disk_number(vm: SourceVM, number: int) -> SourceDisk:
     return vm.disks[number]
 
 
+def require_library(access: Access) -> Vddk:
+    """Where VMware's library is, checked before anything is changed. UsageError when it is not there."""
+    library = access.config.vddk
+    if library is None:
+        raise UsageError("vcenter.yaml: vddk is missing", remedy="say where VMware's library is: vddk.libdir")
+    nbdkit.require_library(library.libdir)
+    return library
+
+
 @contextlib.asynccontextmanager
 async def source(
     access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None
 ) -> AsyncIterator[NbdSource]:
     """The disk as a source, served by an nbdkit of its own for as long as the context lasts."""
-    library = access.config.vddk
-    if library is None:
-        raise UsageError("vcenter.yaml: vddk is missing", remedy="say where VMware's library is: vddk.libdir")
+    library = require_library(access)
     export = nbdkit.VddkDisk(
         libdir=library.libdir,
         server=access.session.endpoint.host,
@@ -73,24 +78,14 @@ async def source(
 
 
 async def copy_disk(
-    access: Access,
-    vm: SourceVM,
-    disk: SourceDisk,
-    snapshot: str | None,
-    target: Path,
-    *,
-    prove: bool,
-    limits: Limits,
-    progress: Progress,
+    access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None, target: FileTarget, how: How
 ) -> Copied:
     """Copy one disk and prove it. Errors name the VM and the disk."""
     try:
         if snapshot is None:
             await power.require_off(access.session, vm)
         async with source(access, vm, disk, snapshot) as opened:
-            copied = await copy.disk(
-                opened, target, label=disk.label, prove=prove, limits=limits, progress=progress
-            )
+            copied = await copy.disk(opened, target, disk.label, how)
         if snapshot is None:
             await power.require_off(access.session, vm)
     except Error as error:

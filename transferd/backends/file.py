@@ -130,6 +130,8 @@ class FileTarget:
     def __init__(self, path: Path, size: int) -> None:
         self.name = str(path)
         self._size = size
+        if size == 0:
+            raise UsageError("the disk has 0 bytes: there is nothing to copy", disk=self.name)
         created = not path.exists()
         with _errors_of(self.name, "open"):
             if path.is_dir():

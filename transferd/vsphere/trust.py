@@ -30,7 +30,7 @@ class Endpoint:
 
 def thumbprint(der: bytes, algorithm: str = "sha1") -> str:
     """Colon-separated fingerprint as vSphere prints it. SHA-1 is VDDK's format, not a choice."""
-    return hashlib.new(algorithm, der, usedforsecurity=False).hexdigest(":").upper()  # type: ignore[call-arg]
+    return hashlib.new(algorithm, der, usedforsecurity=False).digest().hex(":").upper()
 
 
 def _address(url: str) -> tuple[str, int]:

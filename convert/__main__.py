@@ -1,0 +1,226 @@
+"""The command line of the converter: disks and documents in, documents out, one exit code.
+
+`inspect` and `plan` open the disks read-only. `apply` writes its result document whatever happens, so that
+its caller has one place to look. Progress goes to stderr, answers to stdout.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import tempfile
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from convert import capabilities, manifest, pipeline
+from convert.files import load, write_durably
+from convert.inspection import inspect as inspect_guest
+from convert.lifeline import ENDING
+from convert.linux.kernels import examine
+from convert.overlay import disk_size
+from convert.plan import PlanDocument
+from convert.report import Report
+from transferd.errors import Cancelled, Error, UsageError, printable
+from transferd.model import ConversionResult, Firmware, ManifestRequest, SourceVM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convert.guest import Guest
+    from transferd.model import Guest as GuestDocument
+
+PROGRAM = "transferd-convert"
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Disks = Annotated[list[Path], typer.Argument(help="Raw images or block devices, in the order of the VM.")]
+SourceFile = Annotated[
+    Path, typer.Option("--source", help="What `transferd inventory --vm NAME --json` printed.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Make a copied guest boot on VirtIO hardware with its network names intact."""
+
+
+@app.command()
+def inspect(disks: Disks, as_json: AsJson = False) -> None:
+    """Say what the guest is and what it can do; nothing is written."""
+    with _read_only(disks) as (guest, names):
+        found = inspect_guest(guest, names, ordered=True)
+        document = found.document(examine(guest, found))
+    if as_json:
+        print(document.to_json(), end="")
+    else:
+        _print_guest(document)
+
+
+@app.command()
+def plan(disks: Disks, source: SourceFile, as_json: AsJson = False) -> None:
+    """Show every change that conversion would make; nothing is written."""
+    vm = _load_source(source)
+    report = Report(vm.firmware, _say)
+    pipeline.demand_all_disks(disks, vm)
+    with _read_only(disks) as (guest, _):
+        inspection = pipeline.look(guest, disks, vm, report)
+        drawn = pipeline.draw(guest, inspection, vm, report)
+    document = PlanDocument(
+        guest=report.guest,
+        caps=report.caps or capabilities.unknown(vm.firmware),
+        nics=drawn.nics,
+        changes=[change.document() for change in drawn.changes],
+        warnings=list(report.warnings),
+    )
+    if as_json:
+        print(document.to_json(), end="")
+    else:
+        _print_plan(document)
+
+
+@app.command()
+def apply(
+    disks: Disks,
+    source: SourceFile,
+    result: Annotated[Path, typer.Option(help="Where the result document goes.")],
+    state: Annotated[
+        Path | None, typer.Option(help="Where overlays go; ./transferd-NAME by default.")
+    ] = None,
+    overlay_only: Annotated[
+        bool, typer.Option("--overlay-only", help="Rehearse: the disks stay as they are.")
+    ] = False,
+) -> None:
+    """Convert, check, commit. A run that was interrupted while committing is completed."""
+    report = Report(Firmware.BIOS, _say)
+    try:
+        vm = _load_source(source)
+        report.firmware = vm.firmware
+        work = (state or Path(f"transferd-{_folder_name(vm.name)}")) / "convert"
+        done = pipeline.apply(pipeline.Request(disks, vm, work, overlay_only), report)
+    except Exception as failure:
+        write_durably(result, report.result(_as_error(failure)).to_json())
+        raise
+    write_durably(result, done.to_json())
+    for warning in done.warnings:
+        _say(f"warning: {warning.message}" + (f"; {warning.remedy}" if warning.remedy else ""))
+    _say(
+        "rehearsed: the disks are unchanged"
+        if overlay_only
+        else f"converted: {len(done.checks)} checks passed"
+    )
+
+
+@app.command("manifest")
+def write_manifest(
+    source: SourceFile,
+    result: Annotated[Path, typer.Option(help="What `apply` wrote.")],
+    request: Annotated[Path, typer.Option(help="Name, claims and networks in the target cluster.")],
+    output: Annotated[Path | None, typer.Option(help="Where the manifest goes; stdout by default.")] = None,
+) -> None:
+    """Write the KubeVirt VirtualMachine for a converted guest."""
+    vm = manifest.build(_load_source(source), load(result, ConversionResult), load(request, ManifestRequest))
+    text = manifest.render(vm)
+    if output is None:
+        print(text, end="")
+    else:
+        write_durably(output, text)
+
+
+def _load_source(path: Path) -> SourceVM:
+    vm = load(path, SourceVM)
+    for at, nic in enumerate(vm.nics):
+        if not MAC.fullmatch(nic.mac):
+            problem = f"{path}: nics.{at}.mac: not a MAC address in lower case with colons"
+            raise UsageError(problem, remedy="correct the file")
+    return vm
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:100]
+
+
+@contextmanager
+def _read_only(disks: list[Path]) -> Iterator[tuple[Guest, list[str]]]:
+    for disk in disks:
+        disk_size(disk)
+    with (
+        tempfile.TemporaryDirectory(prefix="transferd-convert-") as work,
+        pipeline.opened(disks, Path(work), disk_format="raw", read_only=True) as guest,
+    ):
+        yield guest, [disk.name for disk in disks]
+
+
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def _print_guest(guest: GuestDocument) -> None:
+    for field, value in guest.model_dump(mode="json", exclude={"kernels"}).items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(printable(f"{field:<12} {'-' if shown in (None, '') else shown}"))
+    for kernel in guest.kernels:
+        default = " (default)" if kernel.default else ""
+        print(printable(f"{'kernel':<12} {kernel.version}{default}: VirtIO {kernel.virtio}"))
+
+
+def _print_plan(document: PlanDocument) -> None:
+    caps = document.caps
+    print(printable(f"{document.guest.product}: {caps.block} disks, {caps.net} NICs, {caps.firmware}"))
+    for nic in document.nics:
+        print(printable(f"NIC {nic.mac}: {nic.name or 'no name proven'} ({'; '.join(nic.evidence)})"))
+    for change in document.changes:
+        print(printable(f"{change.action:<8} {change.path}  ({change.reason})"))
+    for warning in document.warnings:
+        print(printable(f"warning  {warning.message}; {warning.remedy}"))
+    if not document.changes:
+        print("nothing to change")
+
+
+def _cancel(number: int, _frame: object) -> None:
+    """The first signal ends the run in order; those after it must not interrupt the cleaning up."""
+    for ending in ENDING:
+        signal.signal(ending, lambda *_: None)
+    raise Cancelled(f"stopped by {signal.Signals(number).name}")
+
+
+def _as_error(failure: Exception) -> Error:
+    match failure:
+        case Error():
+            return failure
+        case typer.TyperException():
+            return UsageError(failure.format_message(), remedy="see --help")
+        case typer.Abort():
+            return Cancelled("interrupted")
+        case _:
+            return Error(f"{type(failure).__name__}: {failure}", remedy="a defect; --debug shows where")
+
+
+def main() -> NoReturn:
+    """Console script: the only place that exits."""
+    for ending in ENDING:
+        signal.signal(ending, _cancel)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Exception as failure:  # noqa: BLE001 (the border of the process: every failure gets its line)
+        error = _as_error(failure)
+        if "--debug" in sys.argv:
+            traceback.print_exception(failure)
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The result document while it grows: whatever happens, it says as much as was found out."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from convert import capabilities
+from transferd.model import Caps, Check, ConversionResult, Firmware, Guest, NicName, Step, Warning_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from convert.capabilities import Proof
+    from convert.inspection import Inspection
+    from convert.plan import Plan
+    from transferd.errors import Error
+
+
+@dataclass
+class Report:
+    """Owned by one run of the pipeline, which fills it from top to bottom; `say` shows progress."""
+
+    firmware: Firmware
+    say: Callable[[str], None]
+    guest: Guest = field(default_factory=lambda: Guest(found=False))
+    caps: Caps | None = None
+    proofs: Sequence[Proof] = ()
+    nics: Sequence[NicName] = ()
+    warnings: Sequence[Warning_] = ()
+    steps: list[Step] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, name: str, changes: int = 0) -> Iterator[None]:
+        self.say(name)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.steps.append(Step(name=name, changes=changes, elapsed_s=round(time.monotonic() - began, 3)))
+
+    def planned(self, inspection: Inspection, plan: Plan, caps: Caps) -> None:
+        self.guest = inspection.document(plan.proofs)
+        self.caps = caps
+        self.proofs = plan.proofs
+        self.nics = plan.nics
+        self.warnings = [*inspection.warnings, *plan.warnings]
+        self.steps += plan.steps
+
+    def result(self, error: Error | None = None) -> ConversionResult:
+        """With an error the disks are as they were, so their hardware is what every guest can drive."""
+        fallback = capabilities.unknown(self.firmware, boot_disk=self.caps.boot_disk if self.caps else 0)
+        return ConversionResult(
+            outcome="failed" if error else "ok",
+            error=error.as_document() if error else None,
+            guest=self.guest,
+            caps=fallback if error or self.caps is None else self.caps,
+            nics=list(self.nics),
+            steps=self.steps,
+            warnings=list(self.warnings),
+            checks=self.checks,
+        )

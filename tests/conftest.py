@@ -1,0 +1,88 @@
+"""Fixtures that every suite shares, and the rule about missing tools: a skip here, a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def require(*tools: str) -> None:
+    """Skip the test when a tool is missing; fail it in CI, where nothing may be missing."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; run images/dev/setup.sh")
+
+
+class NbdServer:
+    """An nbdkit of the test's own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.socket = folder / "nbd.sock"
+        self.uri = f"nbd+unix:///?socket={self.socket}"
+        self._argv = ["nbdkit", "-f", "--exit-with-parent", "-U", str(self.socket), *arguments]
+        self.start()
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while not self._listens():
+            assert self.process.poll() is None, "nbdkit ended at once"
+            assert time.monotonic() < until, "nbdkit does not listen"
+            time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def nbd_server(tmp_path: Path) -> Iterator[Callable[..., NbdServer]]:
+    """Start an nbdkit with these arguments; it ends with the test."""
+    require("nbdkit")
+    servers: list[NbdServer] = []
+
+    def start(*arguments: str) -> NbdServer:
+        folder = tmp_path / f"nbd{len(servers)}"
+        folder.mkdir()
+        servers.append(NbdServer(folder, *arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def loop_device(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A block device of so many bytes, filled with 0xA5: what a reused volume looks like."""
+    require("losetup")
+    if os.geteuid() != 0:
+        pytest.skip("loop devices need root")
+    devices: list[str] = []
+
+    def make(size: int) -> Path:
+        backing = tmp_path / f"loop{len(devices)}.img"
+        backing.write_bytes(b"\xa5" * size)
+        made = subprocess.run(
+            ["losetup", "--find", "--show", str(backing)], check=True, capture_output=True, text=True
+        )
+        devices.append(made.stdout.strip())
+        return Path(devices[-1])
+
+    yield make
+    for device in devices:
+        subprocess.run(["losetup", "--detach", device], check=True)

@@ -1,0 +1,13 @@
+/* Allocated blocks of a disk, from the file system's own map of the file that holds it. */
+#ifndef BLOCKS_H
+#define BLOCKS_H
+
+#include "vixdisklib.h"
+
+/* Whole chunks of `chunk` sectors that hold any data within [start, start + count), merged where they touch.
+ * As in VDDK, all three must be multiples of the chunk, which also means that the tail of a disk that ends
+ * inside a chunk cannot be asked for. */
+VixError blocks_allocated(int fd, uint64_t capacity, uint64_t start, uint64_t count, uint64_t chunk,
+                          struct block_list **list);
+
+#endif

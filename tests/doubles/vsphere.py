@@ -1,0 +1,284 @@
+"""A vSphere to test against: a vCenter with VMs of the test's choosing, and VDDK to reach their disks.
+
+    web = VM("web", disks=[Disk(image)], nics=[Nic("00:50:56:01:02:03", slot=192)])
+    with VSphere(folder, [web]) as vsphere:
+        settings = vsphere.write_vcenter_yaml(folder / "vcenter.yaml")
+        ...
+        assert vsphere.power_state("web") == "off"
+        assert vsphere.snapshots("web") == []
+
+The server is a child process (tests/doubles/vcenter) that ends with its stdin, so it cannot outlive the test
+run. Disks are copies: the files given are never changed. `flat_file`, `power_state` and `snapshots` look at
+the world itself, which is what a test should judge.
+
+`python -m tests.doubles.vsphere build` builds everything that this needs and prints where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import ssl
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.doubles import artifacts, inventory
+from tests.doubles.inventory import find_vm, snapshot_names, virtual_disks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Self
+
+GIB = 1 << 30
+DATASTORE = "datastore1"
+START_DEADLINE = 60.0  # seconds; copying disks without reflinks is most of it
+STOP_DEADLINE = 5.0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtual disk that starts with the content of the raw file."""
+
+    file: Path
+    controller: str = "pvscsi"
+
+
+@dataclass(frozen=True)
+class Nic:
+    """`slot` is VMware's pciSlotNumber; `ips` are what VMware Tools report while they run."""
+
+    mac: str
+    slot: int = 192
+    network: str = "VM Network"
+    adapter: str = "vmxnet3"
+    ips: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class VM:
+    """`firmware` is bios or efi, `memory` bytes. Tools show only while the VM is on, as in vSphere."""
+
+    name: str
+    disks: Sequence[Disk] = ()
+    nics: Sequence[Nic] = ()
+    guest_id: str = "debian12_64Guest"
+    guest_name: str = "Debian GNU/Linux 12 (64-bit)"
+    firmware: str = "bios"
+    cpus: int = 2
+    cores_per_socket: int = 1
+    memory: int = 2 * GIB
+    powered_on: bool = False
+    tools_running: bool = True
+
+
+@dataclass
+class VSphere:
+    """One vCenter with one host; alive between `start` and `stop`, or inside `with`.
+
+    `folder` must exist; everything is kept in `folder/vsphere`, which must not. `shutdown_delay` is how long
+    a guest takes to shut down (seconds), `latency_us` how long VDDK takes for a read (microseconds).
+    """
+
+    folder: Path
+    vms: Sequence[VM]
+    username: str = "administrator@vsphere.local"
+    password: str = "Tr4ns:ferd %&#/"  # characters that break careless quoting
+    shutdown_delay: float = 1.0
+    latency_us: int = 0
+    _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
+    _ready: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- lifetime --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Returns when the server answers; what it cannot start with is a RuntimeError with its words."""
+        built = artifacts.build()
+        self.libdir = built.libdir
+        _write_private(self.password_file, self.password)
+        _write_private(self._config_file, json.dumps(self._config()))
+        with self.log_file.open("w") as log:
+            self._process = subprocess.Popen(
+                [str(built.vcenter), "-config", str(self._config_file), "-state", str(self.state)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        line = self._first_line()
+        if not line:
+            self.stop()
+            raise RuntimeError(f"the vCenter double did not start: {self.log_file.read_text().strip()}")
+        self._ready = json.loads(line)
+
+    def stop(self) -> None:
+        """Ends the server, by force after STOP_DEADLINE. Harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin
+        assert process.stdout
+        process.stdin.close()
+        try:
+            process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+    def _first_line(self) -> str:
+        assert self._process
+        assert self._process.stdout
+        readable, _, _ = select.select([self._process.stdout], [], [], START_DEADLINE)
+        return self._process.stdout.readline() if readable else ""
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "username": self.username,
+            "password": self.password,
+            "datastore": DATASTORE,
+            "shutdownDelay": self.shutdown_delay,
+            "vms": [_vm_document(vm) for vm in self.vms],
+        }
+
+    # --- what a client needs ---------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return self._ready["url"]
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-1, the one that VDDK checks."""
+        return self._ready["thumbprint"]
+
+    @property
+    def thumbprint_sha256(self) -> str:
+        certificate = ssl.PEM_cert_to_DER_cert(self.ca_file.read_text())
+        return hashlib.sha256(certificate).digest().hex(":").upper()
+
+    @property
+    def ca_file(self) -> Path:
+        return Path(self._ready["ca"])
+
+    @property
+    def password_file(self) -> Path:
+        return self.folder / "vsphere-password"
+
+    def vddk_config(self) -> dict[str, str]:
+        """The lines that VDDK's configuration file must have for the stand-in to find this vCenter."""
+        return {
+            "transferd.double.state": str(self.state / "registry"),
+            "transferd.double.latency_us": str(self.latency_us),
+        }
+
+    def write_vcenter_yaml(self, path: Path, **overrides: Any) -> Path:
+        """Writes the `vcenter.yaml` of this server, trusted by thumbprint. Overrides replace top-level keys;
+        None leaves a key out."""
+        document = {
+            "url": self.url,
+            "username": self.username,
+            "passwordFile": str(self.password_file),
+            "thumbprint": self.thumbprint,
+            "vddk": {"libdir": str(self.libdir), "transports": "nbdssl:nbd", "config": self.vddk_config()},
+        }
+        merged = {**document, **overrides}
+        path.write_text(yaml.safe_dump({key: value for key, value in merged.items() if value is not None}))
+        return path
+
+    # --- the world behind the API ----------------------------------------------------------------------
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "vsphere"
+
+    @property
+    def log_file(self) -> Path:
+        """What the server wrote on stderr."""
+        return self.folder / "vsphere.log"
+
+    @property
+    def _config_file(self) -> Path:
+        return self.folder / "vsphere.json"
+
+    def flat_file(self, vm_name: str, disk: int = 0) -> Path:
+        """The file that holds the bytes of the VM's disk, counted from 0."""
+        with self.connect() as service:
+            path: str = virtual_disks(find_vm(service, vm_name))[disk].backing.fileName
+        return self.state / "datastore" / path.removeprefix(f"[{DATASTORE}] ").replace(".vmdk", "-flat.vmdk")
+
+    def power_state(self, vm_name: str) -> str:
+        """on, off or suspended."""
+        with self.connect() as service:
+            state: str = find_vm(service, vm_name).runtime.powerState
+        return {"poweredOn": "on", "poweredOff": "off"}.get(state, state)
+
+    def snapshots(self, vm_name: str) -> list[str]:
+        """Names of all snapshots of the VM, parents before children."""
+        with self.connect() as service:
+            return snapshot_names(find_vm(service, vm_name))
+
+    def moref(self, vm_name: str) -> str:
+        with self.connect() as service:
+            moref: str = find_vm(service, vm_name)._moId
+        return moref
+
+    def connect(self) -> AbstractContextManager[Any]:
+        """A session of its own: a pyVmomi ServiceInstance, for looking and for what an operator may do."""
+        return inventory.session(self.url, self.ca_file, self.username, self.password)
+
+
+def _vm_document(vm: VM) -> dict[str, Any]:
+    return {
+        "name": vm.name,
+        "guestId": vm.guest_id,
+        "guestName": vm.guest_name,
+        "firmware": vm.firmware,
+        "cpus": vm.cpus,
+        "coresPerSocket": vm.cores_per_socket,
+        "memory": vm.memory,
+        "power": "on" if vm.powered_on else "off",
+        "toolsRunning": vm.tools_running,
+        "disks": [{"file": str(disk.file.resolve()), "controller": disk.controller} for disk in vm.disks],
+        "nics": [
+            {"mac": n.mac, "slot": n.slot, "network": n.network, "adapter": n.adapter, "ips": list(n.ips)}
+            for n in vm.nics
+        ],
+    }
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+
+
+def main(argv: Sequence[str]) -> int:
+    if list(argv) != ["build"]:
+        print("usage: python -m tests.doubles.vsphere build", file=sys.stderr)
+        return 2
+    built = artifacts.build()
+    print(f"vCenter double: {built.vcenter}")
+    print(f"VDDK stand-in:  {built.libdir}")
+    print(f"vddk plugin:    {artifacts.build_plugin()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
