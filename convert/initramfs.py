@@ -39,7 +39,7 @@ MEMORY_LIMIT = 768 * MIB
 CPU_LIMIT = 60
 ANSWER_LIMIT = 64 * MIB
 DEADLINE = 180.0
-UNPACKED_LIMIT = 4096 * MIB
+UNPACKED_LIMIT = 2048 * MIB
 ENTRY_LIMIT = 200_000
 NAMES_LIMIT = 16 * MIB
 TEXT_LIMIT = 64 * 1024
@@ -102,29 +102,31 @@ class Stream:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._held = b""
+        self._at = 0
         self._taken = 0
 
     def take(self, length: int) -> bytes:
-        while len(self._held) < length:
-            piece = next(self._pieces, None)
-            if piece is None:
-                raise cpio.Malformed("the archive is truncated")
-            self._held += piece
         self._taken += length
         if self._taken > UNPACKED_LIMIT:
             raise cpio.Malformed(f"it unpacks to more than {UNPACKED_LIMIT // MIB} MiB")
-        taken, self._held = self._held[:length], self._held[length:]
-        return taken
+        while len(self._held) - self._at < length:
+            if not self._more():
+                raise cpio.Malformed("the archive is truncated")
+        self._at += length
+        return self._held[self._at - length : self._at]
 
     def at_end(self) -> bool:
         while True:
-            self._held = self._held.lstrip(b"\0")
-            if self._held:
-                return False
-            piece = next(self._pieces, None)
-            if piece is None:
-                return True
-            self._held = piece
+            rest = self._held[self._at :].lstrip(b"\0")
+            self._held, self._at = rest, 0
+            if rest or not self._more():
+                return not rest
+
+    def _more(self) -> bool:
+        piece = next(self._pieces, None)
+        if piece is not None:
+            self._held, self._at = self._held[self._at :] + piece, 0
+        return piece is not None
 
 
 class Plain:

@@ -12,7 +12,6 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbd
 import pytest
 from pyVmomi import vim
 
@@ -156,6 +155,7 @@ def test_reads_overlap(vsphere, tmp_path):
     path, moref = "[datastore1] off/off.vmdk", f"moref={vsphere.moref('off')}"
     flat = vsphere.flat_file("off").read_bytes()
     with served(vsphere, tmp_path, vm=moref, file=path) as connection:
+        nbd = pytest.importorskip("nbd")
         buffers = [nbd.Buffer(CHUNK) for _ in range(32)]
         start = time.monotonic()
         cookies = [connection.aio_pread(buffer, i * CHUNK) for i, buffer in enumerate(buffers)]
@@ -167,7 +167,18 @@ def test_reads_overlap(vsphere, tmp_path):
     assert 0.02 <= elapsed < 0.32
 
 
-def test_several_connections_read_different_disks_at_once(vsphere, tmp_path):
+def test_one_nbdkit_serves_several_connections(vsphere, tmp_path):
+    path, moref = "[datastore1] off/off.vmdk", f"moref={vsphere.moref('off')}"
+    with served(vsphere, tmp_path, vm=moref, file=path) as first:
+        second = type(first)()
+        second.connect_unix(str(tmp_path / "nbd"))
+        with ThreadPoolExecutor(2) as pool:
+            read = list(pool.map(lambda connection: bytes(connection.pread(SIZE, 0)), [first, second]))
+        second.shutdown()
+    assert read == [vsphere.flat_file("off").read_bytes()] * 2
+
+
+def test_several_nbdkits_serve_several_disks(vsphere, tmp_path):
     moref = f"moref={vsphere.moref('off')}"
 
     def read_disk(name: str) -> bytes:

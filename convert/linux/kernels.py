@@ -75,24 +75,34 @@ def _examined(tree: Tree, kernel: Kernel) -> tuple[Proof, Modules, segment.Image
 
 
 def _prove(tree: Tree, inspection: Inspection, kernel: Kernel) -> tuple[Proof, tuple[Change, ...]]:
-    proof, modules, image = _examined(tree, kernel)
+    """The proof after the changes. Where they would not make one, there are none."""
+    before, modules, image = _examined(tree, kernel)
     if image is None or kernel.initrd is None:
-        return proof, ()
+        return before, ()
     missing = segment.missing_modules(image, modules, WANTED)
-    entries = segment.entries(tree, inspection, kernel, image, missing)
-    if not entries:
-        return proof, ()
-    data = segment.data(entries, image.size)
-    folder = posixpath.dirname(kernel.initrd)
-    if (free := tree.free(folder)) < len(data) + SPARE:
-        problem = (
-            f"{folder} has {free // MIB} MiB free and its initramfs needs {(len(data) + SPARE) // MIB} MiB"
-        )
-        return _proof(kernel, modules, held=image.modules, problem=problem), ()
+    after = _proof(kernel, modules, held=image.modules, added=frozenset(missing))
+    if after.weakest == "missing":
+        return after, ()
+    try:
+        entries = segment.entries(tree, inspection, kernel, image, missing)
+        if not entries:
+            return after, ()
+        data = segment.data(entries, image.size)
+        _demand_space(tree, kernel.initrd, len(data))
+    except ConversionError as error:
+        return _proof(kernel, modules, held=image.modules, problem=error.problem), ()
     what = f"cpio segment: {len(missing)} modules, {len(entries)} entries"
     reason = f"kernel {kernel.version} needs VirtIO drivers and interface names before it has a root"
-    change = Change(kernel.initrd, "append", STEP, reason, before=image.digest, data=data, binary=what)
-    return _proof(kernel, modules, held=image.modules, added=frozenset(missing)), (change,)
+    return after, (
+        Change(kernel.initrd, "append", STEP, reason, before=image.digest, data=data, binary=what),
+    )
+
+
+def _demand_space(tree: Tree, path: str, length: int) -> None:
+    folder = posixpath.dirname(path)
+    if (free := tree.free(folder)) < length + SPARE:
+        needed = -(-(length + SPARE) // MIB)
+        raise ConversionError(f"{folder} has {free // MIB} MiB free and its initramfs needs {needed} MiB")
 
 
 def read_modules(tree: Tree, kernel: Kernel) -> Modules:

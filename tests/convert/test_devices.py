@@ -95,15 +95,18 @@ def test_bytes_that_are_no_text_stay_as_they_are():
     assert change.data == f"UUID={ROOT_UUID} ".encode() + b"/b\xff ext4 defaults 0 1\n"
 
 
+GRUB = """\
+set root='hd0,msdos1'
+\tlinux\t/boot/vmlinuz-6.1.0-50-amd64 root={root} ro quiet resume={swap}
+# root=/dev/sda1
+"""
+STABLE_GRUB = GRUB.format(root=f"UUID={ROOT_UUID}", swap=f"UUID={SWAP_UUID}")
+
+
 @pytest.mark.parametrize(
     ("path", "before", "after"),
     [
-        (
-            "/boot/grub/grub.cfg",
-            "set root='hd0,msdos1'\n\tlinux\t/boot/vmlinuz root=/dev/sda1 ro resume=/dev/sda2 quiet\n# root=/dev/sda1\n",
-            f"set root='hd0,msdos1'\n\tlinux\t/boot/vmlinuz root=UUID={ROOT_UUID} ro resume=UUID={SWAP_UUID} quiet\n"
-            "# root=/dev/sda1\n",
-        ),
+        ("/boot/grub/grub.cfg", GRUB.format(root="/dev/sda1", swap="/dev/sda2"), STABLE_GRUB),
         (
             "/etc/default/grub",
             'GRUB_CMDLINE_LINUX="resume=/dev/sda2"\nGRUB_DISABLE_LINUX_UUID=true\n',

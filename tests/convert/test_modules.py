@@ -4,9 +4,8 @@ from convert.modules import Modules, name_of
 
 MODULES = Modules.parse(
     dep=(
-        "kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko\n"
+        "kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko\n"
         "kernel/drivers/virtio/virtio.ko:\n"
-        "kernel/drivers/virtio/virtio_ring.ko:\n"
         "kernel/drivers/net/virtio-net.ko.xz: kernel/net/failover.ko.xz\n"
         "kernel/net/failover.ko.xz: kernel/drivers/virtio/virtio.ko\n"
         "../../../etc/shadow:\n"

@@ -9,6 +9,10 @@ from tests.convert.memory import Memory, inspection, nic, source
 A, B = "00:50:56:00:00:01", "00:50:56:00:00:02"
 LINK = "/etc/systemd/network/10-transferd-ens192.link"
 RULES = "/etc/udev/rules.d/70-transferd-net.rules"
+RULE = (
+    f'SUBSYSTEM=="net", ACTION=="add", DRIVERS=="?*", ATTR{{address}}=="{A}", ATTR{{type}}=="1", '
+    'NAME="ens192"'
+)
 INTERFACES = """\
 # auto eth9
 source /etc/network/interfaces.d/*.cfg
@@ -44,7 +48,7 @@ def test_sourced_files_count_and_editors_backups_do_not():
         Memory(
             {
                 "/etc/network/interfaces": INTERFACES,
-                "/etc/network/interfaces.d/a.cfg": "allow-hotplug eth1\niface eth1 inet dhcp\n hwaddress ether 00:50:56:00:00:02\n",
+                "/etc/network/interfaces.d/a.cfg": f"iface eth1 inet dhcp\n  hwaddress ether {B.upper()}\n",
                 "/etc/network/interfaces.d/a.cfg.bak": "iface eth2 inet dhcp\n",
                 "/etc/network/interfaces.extra/b": "iface eth3 inet dhcp\n",
                 "/etc/network/interfaces.extra/b.bak": "iface eth4 inet dhcp\n",
@@ -63,21 +67,30 @@ def test_a_file_that_sources_itself_is_read_and_left():
     )
 
 
-def test_bonds_bridges_and_vlans_are_virtual_and_their_parts_are_not():
-    found = by_name(
-        Memory(
-            {
-                "/etc/network/interfaces": "iface uplink inet static\n address 192.0.2.1\n bond-slaves ens192 ens224\n"
-                "iface lan inet manual\n bridge_ports ens256 none\n"
-                "iface mgmt inet dhcp\n vlan-raw-device ens161\n"
-                "iface ens193 inet manual\n bond-master uplink\n"
-            }
-        )
-    )
+COMPOUND = """\
+iface uplink inet static
+  address 192.0.2.1
+  bond-slaves ens192 ens224
+iface ens193 inet manual
+  bond-master uplink
+iface lan inet manual
+  bridge_ports ens256 none
+iface mgmt inet dhcp
+  vlan-raw-device ens161
+"""
 
-    assert {name for name, interface in found.items() if interface.physical} == {
-        "ens192", "ens224", "ens256", "ens161", "ens193",
-    }  # fmt: skip
+
+def test_bonds_bridges_and_vlans_are_virtual_and_their_parts_are_not():
+    found = ifupdown.interfaces(Memory({"/etc/network/interfaces": COMPOUND}))
+
+    assert {each.name for each in found if not each.physical} == {"uplink", "lan", "mgmt"}
+    assert {each.name for each in found if each.physical} == {
+        "ens192",
+        "ens224",
+        "ens193",
+        "ens256",
+        "ens161",
+    }
 
 
 def test_a_proven_name_is_pinned_by_a_link_and_a_rule():
@@ -86,9 +99,7 @@ def test_a_proven_name_is_pinned_by_a_link_and_a_rule():
 
     assert {change.path: change.data.decode().splitlines()[1:] for change in contribution.changes} == {
         LINK: ["[Match]", f"PermanentMACAddress={A}", "Type=ether", "", "[Link]", "Name=ens192"],
-        RULES: [
-            f'SUBSYSTEM=="net", ACTION=="add", DRIVERS=="?*", ATTR{{address}}=="{A}", ATTR{{type}}=="1", NAME="ens192"'
-        ],
+        RULES: [RULE],
     }
 
 
@@ -128,7 +139,7 @@ def test_the_dhcp_clients_log_and_leases_tell_the_name():
         {
             "/etc/network/interfaces": "iface eth0 inet dhcp\niface eth1 inet dhcp\n",
             "/var/log/syslog": f"dhclient[1]: Listening on LPF/eth1/{A}\n",
-            "/var/lib/dhcp/dhclient.eth0.leases": 'lease {\n  interface "eth0";\n  fixed-address 192.0.2.7;\n}\n',
+            "/var/lib/dhcp/dhclient.leases": 'lease {\n interface "eth0";\n fixed-address 192.0.2.7;\n}\n',
         }
     )
     vm = source(nic(A), nic(B, ips=("192.0.2.7",)))

@@ -80,16 +80,15 @@ class Guest:
 def build(cache: Path = CACHE) -> Guest:
     """The guest from the cache, where it is made first if need be. Never write to its images: `clone` it."""
     folder = _folder(cache)
-    cache = folder.parent
     if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache):
-            _remove_half_built(cache)
+        obstacle = unavailable(cache)
+        if obstacle:
+            raise UsageError(obstacle, remedy="run images/dev/setup.sh as root")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.parent):
+            _remove_half_built(folder.parent)
             if not folder.exists():
-                obstacle = unavailable(cache)
-                if obstacle:
-                    raise UsageError(obstacle, remedy="run images/dev/setup.sh")
-                _build(folder, cache)
+                _build(folder)
     return _load(folder)
 
 
@@ -161,7 +160,8 @@ def _remove_half_built(cache: Path) -> None:
         shutil.rmtree(remains)
 
 
-def _build(folder: Path, cache: Path) -> None:
+def _build(folder: Path) -> None:
+    cache = folder.parent
     with tempfile.TemporaryDirectory(prefix=".building-", dir=cache) as scratch:
         half_built = Path(scratch) / "guest"
         half_built.mkdir()

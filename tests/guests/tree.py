@@ -21,8 +21,7 @@ PACKAGES = (
     *("ifupdown", "iproute2", "open-vm-tools", "e2fsprogs"),
 )
 
-# What a disk on VMware's adapter needs, in load order: with sd_mod first, disks get their letters as the
-# adapter finds them. No virtio: conversion is what brings it.
+# What a disk on VMware's adapter needs. No virtio: conversion is what brings it.
 VMWARE_MODULES = ("sd_mod", "vmw_pvscsi", "vmxnet3", "ext4")
 VIRTIO_MODULES = ("virtio_pci", "virtio_blk", "virtio_net")
 
@@ -31,6 +30,11 @@ MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
     *("e2scrub_reap.service", "fstrim.timer", "serial-getty@ttyS0.service", "getty@tty1.service"),
 )
+
+# Disks get their letters in a race that sda loses in one boot of ten: udev may load the adapter's driver before
+# sd_mod, and Debian's kernel announces all disks of a scan at once. A guest that names disks by letter has to
+# have settled that, in the initramfs too, which takes this file along.
+DISK_ORDER = "softdep vmw_pvscsi pre: sd_mod\noptions scsi_mod scan=sync\n"
 
 FILES = Path(__file__).parent / "files"
 VIRTIO_INITRD = "/root/initrd-virtio.img"
@@ -129,6 +133,7 @@ def _files(network: Network) -> dict[str, str]:
         f"/dev/sdb1 /srv/data ext4 defaults,nofail,{patience} 0 2\n",
         "etc/network/interfaces": "auto lo\niface lo inet loopback\n\n"
         f"auto {network.nic_name}\niface {network.nic_name} inet static\n    address {network.address}\n",
+        "etc/modprobe.d/disk-order.conf": DISK_ORDER,
         "etc/initramfs-tools/modules": "\n".join(VMWARE_MODULES) + "\n",
         "etc/initramfs-tools/conf.d/modules": "MODULES=list\n",
         # On the real machine the tool finds this out from the root's device, which does not exist here yet.

@@ -36,8 +36,8 @@ def test_a_new_file_becomes_the_disk_and_stays_sparse(tmp_path: Path, disk):
     assert target.stat().st_blocks * 512 <= sum(kind not in "0-" for kind in disk) * MiB + 64 * 1024
     assert transferd("digest", source).stdout.strip() == copied["digest"]
     assert copied["skipped_bytes"] == sum(kind in "0-" for kind in disk) * MiB
-    assert {"mode": "target", "blocks": -(-(len(disk) * MiB + TAIL) // (4 * MiB)), "mismatched": 0, "healed": 0} \
-        == copied["verify"]  # fmt: skip
+    blocks = -(-(len(disk) * MiB + TAIL) // (4 * MiB))
+    assert copied["verify"] == {"mode": "target", "blocks": blocks, "mismatched": 0, "healed": 0}
 
 
 @pytest.mark.parametrize("disk", ["A0-B", "----", "-A0" * 5])
@@ -140,9 +140,9 @@ def test_a_server_that_stays_away_ends_the_copy_with_exit_10(tmp_path: Path, nbd
 
 def test_a_permanent_read_error_names_its_place(tmp_path: Path, nbd_server):
     source = dsl.write("ABCD" * 2, tmp_path / "source")
-    script = f"if [ $4 -ge {5 * MiB} ]; then echo EIO bad sector >&2; exit 1; fi; " \
-             f"dd if={source} iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M 2>/dev/null"  # fmt: skip
-    server = nbd_server("eval", f"get_size=echo {8 * MiB}", f"pread={script}")
+    refuse = f"if [ $4 -ge {5 * MiB} ]; then echo EIO bad sector >&2; exit 1; fi"
+    read = f"dd if={source} iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M 2>/dev/null"
+    server = nbd_server("eval", f"get_size=echo {8 * MiB}", f"pread={refuse}; {read}")
 
     refused(transferd("copy", server.uri, tmp_path / "target"), 4, "offset", "Input/output error")
 

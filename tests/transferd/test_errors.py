@@ -45,5 +45,13 @@ def test_exit_codes_are_the_documented_ones(name, code):
 def test_the_document_carries_every_field():
     document = UsageError("no", vm="web", remedy="do").as_document()
 
-    assert document == {"kind": "UsageError", "exit_code": 2, "message": "VM web: no; do", "vm": "web", "disk": None,
-            "operation": None, "offset": None, "remedy": "do"}  # fmt: skip
+    assert document == {
+        "kind": "UsageError",
+        "exit_code": 2,
+        "message": "VM web: no; do",
+        "vm": "web",
+        "disk": None,
+        "operation": None,
+        "offset": None,
+        "remedy": "do",
+    }

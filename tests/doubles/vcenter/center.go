@@ -45,6 +45,10 @@ func Start(config *Config, state string) (*Center, error) {
 		frozen:    &Frozen{dir: filepath.Join(state, "frozen")},
 		registry:  &Registry{dir: filepath.Join(state, "registry")},
 	}
+	// vcsim's own temporary folder goes there too, and so with it.
+	if err := os.Setenv("TMPDIR", state); err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{state, c.datastore.dir, c.frozen.dir, c.registry.dir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
