@@ -37,7 +37,7 @@ def kvm_works() -> bool:
     verdict = _recall(memory, key)
     if verdict is None:
         kernel = _newest_kernel()
-        verdict = kernel is not None and _speaks(emulator, kernel)
+        verdict = kernel is not None and speaks(emulator, kernel)
         _remember(memory, key, verdict)
     return verdict
 
@@ -82,7 +82,7 @@ def argv(emulator: str, kernel: Path) -> list[str]:
     ]
 
 
-def _speaks(emulator: str, kernel: Path) -> bool:
+def speaks(emulator: str, kernel: Path) -> bool:
     with tempfile.TemporaryFile() as console:
         try:
             subprocess.run(

@@ -33,7 +33,7 @@ class Lifeline:
     def __init__(self, deadline: float) -> None:
         self.ended_by: str | None = None
         self._until = time.monotonic() + deadline
-        self._strangers = children()
+        self._strangers = children(os.getpid())
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
         self._old_wakeup: int | None = None
@@ -80,22 +80,21 @@ class Lifeline:
         """Until the caller lets go: a launch starts several programs, one after the other."""
         self.ended_by = why
         while not self._closing:
-            for pid in children() - self._strangers:
+            for pid in children(os.getpid()) - self._strangers:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if select.select([self._read], [], [], KILL_INTERVAL)[0]:
                 os.read(self._read, 4096)
 
 
-def children() -> set[int]:
-    """Processes whose parent is this one."""
-    me = os.getpid()
+def children(parent: int) -> set[int]:
+    """Processes whose parent this is."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 # The command name, which may hold anything, ends at the last parenthesis.
                 fields = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-                if int(fields[1]) == me:
+                if int(fields[1]) == parent:
                     found.add(int(entry.name))
     return found

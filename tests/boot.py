@@ -74,6 +74,7 @@ class Kernel:
 VERDICTS = (
     (END, Outcome.IDENTITY),
     (b"Gave up waiting for root file system device", Outcome.NO_ROOT),
+    (b"No init found. Try passing init=", Outcome.NO_ROOT),  # something was mounted, but not the root
     (b"Kernel panic - not syncing", Outcome.PANIC),
 )
 

@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +33,23 @@ STOP_DEADLINE = 5.0  # s for nbdkit to end after SIGTERM
 THREADS = 32  # nbdkit's own limit of requests in flight on a connection; its default is 16
 MAX_REQUEST = "2M"
 
-# What nbdkit and VDDK print, and what it means. VDDK's texts are those of VixDiskLib_GetErrorText.
+# What nbdkit and VDDK print, and what it means. VDDK's texts are those of VixDiskLib_GetErrorText; "Unknown
+# error" for a wrong thumbprint or an independent disk is documented in nbdkit-vddk-plugin(1).
 _DIAGNOSES: tuple[tuple[str, type[Error], str], ...] = (
-    (r"cannot open plugin|\.so: cannot open shared object.*plugin", UsageError,
+    ("cannot open plugin|could not (find|load) .*plugin", UsageError,
      "nbdkit's vddk plugin is missing: run images/dev/setup.sh, or use the transferd image"),
-    (r"could not load .*libvixDiskLib|libvixDiskLib.*cannot open shared object", UsageError,
+    ("libvixDiskLib.*cannot open shared object|could not load .*libvixDiskLib", UsageError,
      "set vddk.libdir to the folder that holds lib64/libvixDiskLib.so.*"),
-    (r"[Ll]ogin|[Pp]assword|credentials", AuthenticationError, "check username and passwordFile"),
-    (r"thumbprint|certificate|SSL", AuthenticationError, "check that the thumbprint is the server's"),
-    (r"not found|[Nn]o such|does not exist", SourceError, "the disk or its snapshot is gone: run inventory"),
-    (r"VixDiskLib_\w+: ", SourceError, "see VMware's VDDK error text; is the VM powered off or snapshotted?"),
+    ("VixDiskLib_InitEx", UsageError, "check vddk.libdir and vddk.config"),
+    ("Insufficient permissions|[Ll]ogin|[Pp]assword|[Cc]redentials", AuthenticationError,
+     "check username, passwordFile and the role's privileges on this VM"),
+    ("[Tt]humbprint|[Cc]ertificate|SSL", AuthenticationError, "check that the thumbprint is the server's"),
+    ("Unknown error", SourceError,
+     "VDDK says so for a wrong thumbprint and for independent disks: check both"),
+    ("Cannot connect|[Tt]imed? ?out", RetriesExhausted, "check that port 902 of the ESXi host is reachable"),
+    ("not found|cannot be found", SourceError, "the VM, the disk or its snapshot is gone: run inventory"),
+    ("access rights", SourceError, "a powered-on disk is read through a snapshot: is the VM off?"),
+    (r"VixDiskLib_\w+:", SourceError, "this is VMware's own error text; VDDK's log may say more"),
 )  # fmt: skip
 
 
@@ -115,6 +122,18 @@ def require_library(libdir: str) -> None:
         )
 
 
+def diagnose(said: Iterable[str], label: str) -> Error | None:
+    """The error that nbdkit's output amounts to, or None if it has not complained."""
+    for line in said:
+        if "error:" not in line:
+            continue
+        problem = line.split("error:", 1)[1].strip()
+        for pattern, kind, remedy in _DIAGNOSES:
+            if re.search(pattern, problem):
+                return kind(problem, disk=label, operation="open", remedy=remedy)
+    return None
+
+
 class Server:
     """A running nbdkit: its URI, and what it said last."""
 
@@ -133,15 +152,7 @@ class Server:
             log.debug("nbdkit", disk=self._label, said=text)
 
     def explain(self) -> Error | None:
-        """The error that nbdkit's output amounts to, or None if it has not complained."""
-        for line in self._said:
-            if "error:" not in line:
-                continue
-            problem = line.split("error:", 1)[1].strip()
-            for pattern, kind, remedy in _DIAGNOSES:
-                if re.search(pattern, problem):
-                    return kind(problem, disk=self._label, operation="open", remedy=remedy)
-        return None
+        return diagnose(self._said, self._label)
 
     def last_words(self) -> str:
         return self._said[-1] if self._said else "it said nothing"

@@ -18,18 +18,27 @@ def demand(obstacle: str | None) -> None:
         pytest.skip(obstacle)
 
 
+def qemu_tools_missing() -> str | None:
+    missing = [tool for tool in ("qemu-img", "qemu-io") if not shutil.which(tool)]
+    return f"{', '.join(missing)} not installed (qemu-utils)" if missing else None
+
+
+def appliance_missing() -> str | None:
+    found = importlib.util.find_spec("guestfs")
+    return qemu_tools_missing() or (None if found else "python3-guestfs is not installed")
+
+
 @pytest.fixture(scope="session")
 def qemu_tools():
-    missing = [tool for tool in ("qemu-img", "qemu-io") if not shutil.which(tool)]
-    demand(f"{', '.join(missing)} not installed (qemu-utils)" if missing else None)
+    demand(qemu_tools_missing())
 
 
 @pytest.fixture(scope="session")
-def appliance(qemu_tools):
-    demand(None if importlib.util.find_spec("guestfs") else "python3-guestfs is not installed")
+def appliance():
+    demand(appliance_missing())
 
 
 @pytest.fixture(scope="session")
-def debian(appliance):
-    demand(debian12.unavailable())
+def debian():
+    demand(appliance_missing() or debian12.unavailable())
     return debian12.build()

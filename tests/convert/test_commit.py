@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -130,11 +129,13 @@ def test_a_commit_that_was_killed_is_completed_by_the_next_run(disks, work):
     commit.prepare(work, written_overlays(disks, work, *MANY), RESULT)
     killed = apply(disks, work)
     deadline = time.monotonic() + 60
-    while disks[0].open("rb").seek(0) or Path(disks[0]).read_bytes()[MIB : MIB + 1] == b"o":
-        assert time.monotonic() < deadline
+    with disks[0].open("rb") as disk:
+        while os.pread(disk.fileno(), 1, MIB) == b"o":
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    killed.stderr.close()
+    killed.communicate()
+    assert not commit.read(work).done
 
     again = apply(disks, work)
     _, said = again.communicate(timeout=60)

@@ -31,9 +31,9 @@ MASKED = (
     *("e2scrub_reap.service", "fstrim.timer", "serial-getty@ttyS0.service", "getty@tty1.service"),
 )
 
-# Disks get their letters in a race that sda loses in one boot of ten: udev may load the adapter's driver before
-# sd_mod, and Debian's kernel announces all disks of a scan at once. A guest that names disks by letter has to
-# have settled that, in the initramfs too, which takes this file along.
+# Disks get their letters in a race that the first one loses in every seventh boot (measured): udev may load
+# the adapter's driver before sd_mod, and Debian's kernel announces all disks of a scan at once. A guest that
+# names disks by letter has to have settled that, in the initramfs too, which takes this file along.
 DISK_ORDER = "softdep vmw_pvscsi pre: sd_mod\noptions scsi_mod scan=sync\n"
 
 FILES = Path(__file__).parent / "files"

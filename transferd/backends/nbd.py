@@ -221,7 +221,7 @@ class NbdSource:
                 connection = await Connection.open(self._uri)
             except Transient as error:
                 known = self._explain()
-                if known is not None:
+                if known is not None and (delay is None or not isinstance(known, RetriesExhausted)):
                     raise known from error
                 if delay is None:
                     raise RetriesExhausted(
