@@ -22,6 +22,12 @@ lint: setup ## Style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: setup ## Measure beside nbdcopy; results go to bench/results
+	$(BIN)/pytest bench -q -s --benchmark-storage=file://bench/results --benchmark-autosave
+
+torture: setup ## Run the sweeps whole; appends to tests/torture/LOG.md
+	$(BIN)/python -m tests.torture.sweep
+
 lock: ## Rewrite the locked requirements (needs uv)
 	uv pip compile -q pyproject.toml --group dev --python-version 3.11 \
 	    --python-platform x86_64-unknown-linux-gnu --generate-hashes --no-emit-index-url \

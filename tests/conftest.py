@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.nbd import NbdServer
 
 
 def require(*tools: str) -> None:
@@ -20,33 +20,6 @@ def require(*tools: str) -> None:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; run images/dev/setup.sh")
-
-
-class NbdServer:
-    """An nbdkit of the test's own."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.socket = folder / "nbd.sock"
-        self.uri = f"nbd+unix:///?socket={self.socket}"
-        self._argv = ["nbdkit", "-f", "--exit-with-parent", "-U", str(self.socket), *arguments]
-        self.start()
-
-    def start(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while not self._listens():
-            assert self.process.poll() is None, "nbdkit ended at once"
-            assert time.monotonic() < until, "nbdkit does not listen"
-            time.sleep(0.01)
-
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""The main job on a real guest: from a running VM in vCenter to a boot on VirtIO hardware.
+
+Negative controls show that conversion is what does it: the unconverted copy does not find its root, and with
+VirtIO alone in its initramfs its network name is another and its /dev/sdX mounts fail.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import line, schema
+from tests.boot import Hardware, Outcome, boot
+from tests.conftest import require_guest
+from tests.doubles.vsphere import VM, Disk, VSphere
+from tests.guests import debian12
+from transferd.units import MiB
+
+BOOT_DEADLINE = 300.0
+
+pytestmark = [pytest.mark.guestfs, pytest.mark.boot]
+
+
+@pytest.fixture(scope="module")
+def guest() -> debian12.Guest:
+    require_guest()
+    return debian12.build()
+
+
+@pytest.fixture(scope="module")
+def migrated(guest, tmp_path_factory):
+    """One cold migration of the running guest; what it left, and what vCenter looks like afterwards."""
+    folder = tmp_path_factory.mktemp("migration")
+    job = line.Job(folder / "job")
+    with VSphere(folder, [line.machine(guest)]) as vsphere:
+        run = job.write(vsphere).run(capture_output=True)
+        yield job, run, vsphere
+
+
+@pytest.fixture(scope="module")
+def facts(migrated, guest):
+    """What the converted guest says on the target hardware."""
+    job, run, _ = migrated
+    assert run.returncode == 0, run.stderr
+    return line.boot_facts(guest, boot(job.targets, Hardware.VIRTIO, mac=guest.mac, deadline=BOOT_DEADLINE))
+
+
+def test_the_migration_succeeds_and_says_so(migrated):
+    job, run, _ = migrated
+    result = json.loads(job.result.read_text())
+
+    assert run.returncode == 0, run.stderr
+    assert (result["schema"], result["outcome"], result["error"]) == (1, "ok", None)
+    assert [disk["verify"]["mismatched"] for disk in result["disks"]] == [0, 0]
+    assert all(disk["digest"].startswith("blake3-4m:") for disk in result["disks"])
+    assert result["caps"]["block"] == result["caps"]["net"] == "virtio"
+    assert result["checks"]
+    assert all(check["ok"] for check in result["checks"])
+
+
+def test_only_what_conversion_lists_differs_from_the_source(migrated, guest):
+    job, _, _ = migrated
+    result = json.loads(job.result.read_text())
+    for number, (source, target) in enumerate(zip(guest.disks, job.targets, strict=True)):
+        written = [each for each in result["written"] if each["disk"] == number]
+        before, after = bytearray(source.read_bytes()), target.read_bytes()
+        for each in written:
+            place = slice(each["start"], each["start"] + each["length"])
+            before[place] = after[place]
+
+        assert before == after
+    assert result["untouched"]["checked"] > 0
+    assert result["untouched"]["mismatched"] == 0
+
+
+def test_the_source_is_off_and_has_no_snapshot(migrated):
+    _, _, vsphere = migrated
+
+    assert vsphere.power_state(line.NAME) == "off"
+    assert vsphere.snapshots(line.NAME) == []
+
+
+def test_the_guest_comes_up_on_virtio_hardware_as_it_was(facts):
+    assert line.proven(facts), facts
+
+
+def test_the_manifest_is_what_kubevirt_accepts(migrated, guest):
+    job, _, _ = migrated
+    manifest = yaml.safe_load((job.state / "manifest.yaml").read_text())
+    domain = manifest["spec"]["template"]["spec"]["domain"]
+
+    assert schema.validate(manifest) == []
+    assert manifest["spec"]["runStrategy"] == "Halted"
+    assert [disk["disk"]["bus"] for disk in domain["devices"]["disks"]] == ["virtio", "virtio"]
+    assert [nic["macAddress"] for nic in domain["devices"]["interfaces"]] == [guest.mac]
+
+
+def test_without_conversion_the_copy_does_not_find_its_root(guest, tmp_path: Path):
+    clone = debian12.clone(guest, tmp_path)
+    booted = boot(clone.disks, Hardware.VIRTIO, mac=guest.mac, deadline=BOOT_DEADLINE)
+
+    assert booted.outcome is Outcome.NO_ROOT
+
+
+def test_with_virtio_alone_the_network_name_and_the_mounts_are_lost(guest, tmp_path: Path):
+    clone = debian12.with_virtio_alone(guest, tmp_path)
+    facts = line.boot_facts(guest, boot(clone.disks, Hardware.VIRTIO, mac=guest.mac, deadline=BOOT_DEADLINE))
+
+    assert facts["outcome"] == Outcome.IDENTITY
+    assert facts["nic_name_kept"] is False
+    assert facts["address_kept"] is False
+    assert facts["data_intact"] is False
+    assert facts["failed_units"]
+
+
+@pytest.fixture
+def data_vm(tmp_path: Path):
+    """A running VM whose only disk holds no operating system."""
+    image = tmp_path / "data.img"
+    image.write_bytes(b"no file system at all" * 1000 + bytes(3 * MiB))
+    image.open("r+b").truncate(4 * MiB)
+    with VSphere(tmp_path, [VM(line.NAME, disks=[Disk(image)], powered_on=True)]) as vsphere:
+        yield image, vsphere, line.Job(tmp_path / "job")
+
+
+def test_a_vm_without_an_os_is_copied_and_verified_with_a_warning(data_vm):
+    image, vsphere, job = data_vm
+    run = job.write(vsphere, convert="auto", manifest=None).run(capture_output=True)
+    result = json.loads(job.result.read_text())
+
+    assert run.returncode == 0, run.stderr
+    assert image.read_bytes() == job.targets[0].read_bytes()
+    assert result["disks"][0]["verify"]["blocks"] == 1
+    assert [warning["code"] for warning in result["warnings"]] == ["no-guest"]
+    assert result["caps"]["block"] == "sata"
+    assert vsphere.power_state(line.NAME) == "off"
+
+
+def test_where_conversion_is_required_it_is_exit_7_and_the_source_runs_again(data_vm):
+    image, vsphere, job = data_vm
+    run = job.write(vsphere, convert="required", manifest=None).run(capture_output=True)
+    complaint = [text for text in run.stderr.splitlines() if "error:" in text]
+
+    assert run.returncode == 7, run.stderr
+    assert len(complaint) == 1
+    assert "no operating system" in complaint[0]
+    assert image.read_bytes() == job.targets[0].read_bytes()
+    assert json.loads(job.result.read_text())["outcome"] == "failed"
+    assert vsphere.power_state(line.NAME) == "on"
+    assert vsphere.snapshots(line.NAME) == []

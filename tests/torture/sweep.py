@@ -1,0 +1,163 @@
+"""Random disks copied in random ways, and compared byte by byte: what nobody thought of writing as a test.
+
+    python -m tests.torture.sweep [--count N] [--seed S]      appends a line to tests/torture/LOG.md
+
+A case is a function of its seed alone, so a failure is repeated by its number. Disks are mixtures of data,
+written zeros and holes cut at sectors; sources are files and NBD servers with and without extents; targets
+are new files, reused files and reused block devices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.nbd import NbdServer
+from transferd import copy, digest
+from transferd.backends.file import FileTarget
+from transferd.engine import Limits
+from transferd.progress import Silent
+from transferd.units import KiB, MiB
+
+SECTOR = 512
+LOG = Path(__file__).parent / "LOG.md"
+FULL = 1000  # cases of a whole sweep
+
+
+@dataclass(frozen=True)
+class Case:
+    """One copy. `pieces` are (kind, sectors): data, zeros, hole."""
+
+    seed: int
+    pieces: tuple[tuple[str, int], ...]
+    source: str
+    target: str
+    limits: Limits
+
+    @property
+    def size(self) -> int:
+        return sum(sectors for _, sectors in self.pieces) * SECTOR
+
+
+def case(seed: int) -> Case:
+    draw = random.Random(seed)
+    kinds = draw.choices(("data", "zeros", "hole"), k=draw.randint(1, 20))
+    lengths = [draw.choice((1, 8, 127, 128, 2048, 8192, draw.randint(1, 20_000))) for _ in kinds]
+    return Case(
+        seed,
+        tuple(zip(kinds, lengths, strict=True)),
+        source=draw.choice(("file", "nbd", "nbd without extents")),
+        target=draw.choice(("new file", "reused file", "reused device")),
+        limits=Limits(
+            request_size=draw.choice((64 * KiB, 256 * KiB, MiB, 4 * MiB)),
+            depth=draw.randint(1, 32),
+            slots=draw.randint(1, 8),
+            writers=draw.randint(1, 4),
+        ),
+    )
+
+
+def write(disk: Case, path: Path) -> bytes:
+    """The source file of a case; returns what it reads as."""
+    draw = random.Random(disk.seed)
+    content = bytearray()
+    with path.open("wb") as file:
+        for kind, sectors in disk.pieces:
+            piece = draw.randbytes(sectors * SECTOR) if kind == "data" else bytes(sectors * SECTOR)
+            if kind == "hole":
+                file.seek(len(piece), 1)
+            else:
+                file.write(piece)
+            content += piece
+        file.truncate(len(content))
+    return bytes(content)
+
+
+@contextmanager
+def target_of(disk: Case, folder: Path):
+    """Where the case writes: what is not new is full of 0xA5, and a device is longer than the disk."""
+    path = folder / "target"
+    if disk.target == "new file":
+        yield path
+        return
+    beyond = MiB if disk.target == "reused device" else 0
+    path.write_bytes(b"\xa5" * (disk.size + beyond))
+    if disk.target == "reused file":
+        yield path
+        return
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(path)], check=True, capture_output=True, text=True
+    )
+    try:
+        yield Path(made.stdout.strip())
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+
+
+async def run(disk: Case, folder: Path) -> None:
+    """AssertionError unless the target reads as the source and the digest is the recomputed one."""
+    content = write(disk, folder / "source")
+    async with AsyncExitStack() as stack:
+        name = str(folder / "source")
+        if disk.source != "file":
+            filters = ["--filter=noextents"] if "without" in disk.source else []
+            name = stack.enter_context(NbdServer(folder, *filters, "file", name)).uri
+        path = stack.enter_context(target_of(disk, folder))
+        source = await stack.enter_async_context(copy.open_source(name))
+        with FileTarget(path, source.size) as target:
+            how = copy.How(prove=True, limits=disk.limits, progress=Silent())
+            copied = await copy.disk(source, target, "disk", how)
+        with path.open("rb") as file:
+            assert file.read(disk.size) == content, disk
+            assert set(file.read()) <= {0xA5}, disk
+        assert digest.of_file(folder / "source") == copied.result.digest, disk
+        assert copied.result.written_bytes + copied.result.zero_bytes == disk.size, disk
+
+
+def repeat(seed: int) -> None:
+    """Run the case with this seed in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        asyncio.run(run(case(seed), Path(folder)))
+
+
+def commit() -> str:
+    said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True)
+    return said.stdout.strip()
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description="Copy random disks in random ways.")
+    options.add_argument("--count", type=int, default=FULL)
+    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    chosen = options.parse_args()
+    began, failed = time.monotonic(), []
+    for number in range(chosen.count):
+        try:
+            repeat(chosen.seed + number)
+        except Exception as failure:  # noqa: BLE001 (a sweep goes on and reports every failure)
+            failed.append(chosen.seed + number)
+            print(f"seed {chosen.seed + number}: {type(failure).__name__}: {failure}", file=sys.stderr)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+    )
+    today = datetime.now(tz=UTC).date()
+    with LOG.open("a") as log:
+        log.write(
+            f"| {today} | copy | {chosen.seed} | {commit.stdout.strip()} | {chosen.count} | {len(failed)} "
+            f"| {time.monotonic() - began:.0f} s |\n"
+        )
+    print(f"seed {chosen.seed}: {chosen.count} cases, {len(failed)} failed, {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
