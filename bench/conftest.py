@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.hookimpl
-def pytest_benchmark_update_machine_info(config, machine_info):
+def pytest_benchmark_update_machine_info(machine_info):
     for name in ("node", "python_build", "python_compiler"):
         machine_info.pop(name, None)
     memory = Path("/proc/meminfo").read_text().split("\n", 1)[0].split()

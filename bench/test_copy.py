@@ -5,6 +5,7 @@ transferd hashes every block and reads the target back, nbdcopy does neither, so
 run; seconds on a shared machine mean little.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ SIZE = 1024 * MiB
 def source(tmp_path_factory) -> Path:
     """1 GiB of which every fourth 16 MiB is a hole."""
     path = tmp_path_factory.mktemp("source") / "disk.img"
-    noise = Path("/dev/urandom").open("rb").read(16 * MiB)
+    noise = os.urandom(16 * MiB)
     with path.open("wb") as file:
         for number in range(SIZE // len(noise)):
             if number % 4 == 3:
