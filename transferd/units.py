@@ -41,6 +41,11 @@ def human(count: float) -> str:
     """`count` bytes for people, binary units, three digits: `1.42 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:  # noqa: PLR2004 (the step between binary units)
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+            return f"{_three(count)} {unit}"
         count /= 1024
-    return f"{count:.3g} TiB"
+    return f"{_three(count)} TiB"
+
+
+def _three(count: float) -> str:
+    """Three digits, or all of them before the point."""
+    return f"{count:.0f}" if count >= 100 else f"{count:.3g}"  # noqa: PLR2004 (three digits)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from convert import accel
 from convert.guest import Guest
 from convert.lifeline import children
 from tests.convert.memory import nic, source
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.guestfs
 
 # Four times what a conversion takes without KVM on two busy cores.
 PATIENCE = 400.0
+SBIN = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
 
 
 def fingerprints(*disks) -> list[str]:
@@ -173,6 +175,32 @@ def name_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/comm").read_bytes()
     except OSError:
         return b""
+
+
+def test_damage_that_a_repairing_checker_would_hide_is_seen(debian, tmp_path):
+    broken, whole = tmp_path / "broken.img", tmp_path / "whole.img"
+    for copy in (broken, whole):
+        subprocess.run(["cp", "--sparse=always", debian.data_disk, copy], check=True)
+    table = json.loads(subprocess.check_output(["sfdisk", "-J", broken], env=SBIN))
+    start = table["partitiontable"]["partitions"][0]["start"] * 512
+    subprocess.run(
+        ["debugfs", "-w", "-R", "clri /known.bin", f"{broken}?offset={start}"],
+        env=SBIN,
+        check=True,
+        capture_output=True,
+    )
+
+    with Guest(
+        [broken, whole],
+        tmp_path,
+        disk_format="raw",
+        read_only=True,
+        backend_settings=accel.backend_settings(),
+    ) as guest:
+        found = [guest.damage(filesystem) for filesystem in guest.filesystems()]
+
+    assert "deleted/unused inode" in found[0]
+    assert found[1] is None
 
 
 @pytest.mark.usefixtures("appliance")

@@ -52,7 +52,7 @@ def mirror() -> str:
     """The Debian mirror that this machine's apt is configured with."""
     found = run(
         *("apt-get", "indextargets", "--format", "$(REPO_URI)"),
-        *("Created-By: Packages", f"Codename: {SUITE}", "Component: main"),
+        *("Created-By: Packages", f"Codename: {SUITE}", "Component: main", "Origin: Debian"),
         deadline=30,
     ).split()
     usable = [uri for uri in map(_plain, found) if uri.startswith(("http://", "https://", "file:"))]

@@ -5,8 +5,9 @@ empty) reads zero wherever it was not written, so zeros are skipped; anything el
 zeros are made, by punching a hole (file) or BLKZEROOUT (device), else by writing them. What failed once for
 want of support is not tried again.
 
-Reading back for proof goes around the page cache (O_DIRECT) where the file system allows it; elsewhere the
-cached pages are dropped first. A lost write hides in the cache, not on the disk.
+Data goes around the page cache (O_DIRECT) where the file system allows it: faster than through it, no memory
+taken from others, and reading back for proof sees the storage, not the cache, where a lost write would hide.
+Elsewhere the cached pages are dropped before they are read back.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -37,6 +38,8 @@ ZEROS = memoryview(mmap.mmap(-1, MiB)).toreadonly()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong]
+
+Transfer = Callable[[int, Sequence[memoryview], int], int]  # os.preadv, os.pwritev
 
 REMEDIES = {
     errno.ENOSPC: "free space or use a larger target, then run the command again",
@@ -61,6 +64,13 @@ def _errors_of(path: str, operation: str, offset: int | None = None) -> Iterator
             offset=offset,
             remedy=REMEDIES.get(error.errno or 0, "check the target's storage and its system log"),
         ) from error
+
+
+def _some(count: int) -> int:
+    """`count`, which must not be 0: nothing moved means that the file has ended."""
+    if count == 0:
+        raise OSError(errno.EIO, "ends early: it was truncated by someone else")
+    return count
 
 
 class FileSource:
@@ -189,9 +199,9 @@ class FileTarget:
 
     def _open_direct(self, path: Path) -> int | None:
         try:
-            return os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+            return os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
         except OSError:
-            return None  # tmpfs and some network file systems: reread() drops the cache instead
+            return None  # some network file systems: writes go through the cache, reread() drops it first
 
     def require_space(self, data: int) -> None:
         """TargetError if the file system surely cannot hold `data` more bytes: better now than at 98 %."""
@@ -225,7 +235,7 @@ class FileTarget:
         done = 0
         while done < len(view):
             with _errors_of(self.name, "write", start + done):
-                done += os.pwritev(self._fd, [view[done:]], start + done)
+                done += self._transfer(os.pwritev, start + done, view[done:])
 
     def zero(self, start: int, length: int) -> None:
         if self._can_zero and self._zero_cheaply(start, length):
@@ -255,29 +265,24 @@ class FileTarget:
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def reread(self, start: int, view: memoryview) -> None:
-        """`view` must be page aligned with room up to the next page: a slice of the engine's ring is."""
         filled = 0
         while filled < len(view):
             with _errors_of(self.name, "read back", start + filled):
-                filled += self._reread_some(start + filled, view[filled:])
+                filled += self._transfer(os.preadv, start + filled, view[filled:])
 
-    def _reread_some(self, start: int, view: memoryview) -> int:
+    def _transfer(self, call: Transfer, start: int, view: memoryview) -> int:
+        """Bytes that `call` moved: around the page cache what is aligned, through it the rest.
+
+        `view` must be page aligned, which slices of the engine's ring at ZERO_GRAIN are.
+        """
         aligned = len(view) // DIRECT_ALIGN * DIRECT_ALIGN
         if self._direct is not None and aligned and start % DIRECT_ALIGN == 0:
             try:
-                count = os.preadv(self._direct, [view[:aligned]], start)
+                return _some(call(self._direct, [view[:aligned]], start))
             except OSError as error:
-                if error.errno != errno.EINVAL:
+                if error.errno != errno.EINVAL:  # this storage wants another alignment
                     raise
-            else:
-                return self._progress(count)
-        return self._progress(os.preadv(self._fd, [view], start))
-
-    @staticmethod
-    def _progress(count: int) -> int:
-        if count == 0:
-            raise OSError(errno.EIO, "ends early: it was truncated by someone else")
-        return count
+        return _some(call(self._fd, [view], start))
 
     def reads_zero(self, start: int, length: int) -> bool:
         if self._device:
