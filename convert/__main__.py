@@ -105,13 +105,16 @@ def apply(
 ) -> None:
     """Convert, check, commit. A run that was interrupted while committing is completed."""
     report = Report(Firmware.BIOS, _say)
+    name = None
     try:
         vm = _load_source(source)
+        name = vm.name
         report.firmware = vm.firmware
         work = (state or Path(f"transferd-{_folder_name(vm.name)}")) / "convert"
         done = pipeline.apply(pipeline.Request(disks, vm, work, overlay_only), report)
     except Exception as failure:
-        write_durably(result, report.result(_as_error(failure)).to_json())
+        error = _as_error(failure).within(vm=name)
+        write_durably(result, report.result(error).to_json())
         raise
     write_durably(result, done.to_json())
     for warning in done.warnings:

@@ -48,7 +48,7 @@ def _kernels(plan: Plan) -> Iterator[Check]:
 
 
 def _devices(tree: Tree, inspection: Inspection) -> Check:
-    lost = devices.unstable_names(tree, inspection)
+    lost = devices.lost_names(tree, inspection)
     detail = "; ".join(lost) or "every name resolves to one file system of the given disks"
     return Check(name="boot and mounts use lasting device names", ok=not lost, detail=detail)
 

@@ -10,16 +10,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests import debian12
 from tests.nbd import NbdServer
 
 
+def demand(obstacle: str | None) -> None:
+    """Skip the test for this reason; fail it in CI, where nothing may be missing."""
+    if obstacle and "CI" in os.environ:
+        pytest.fail(obstacle)
+    if obstacle:
+        pytest.skip(f"{obstacle}; run images/dev/setup.sh")
+
+
 def require(*tools: str) -> None:
-    """Skip the test when a tool is missing; fail it in CI, where nothing may be missing."""
+    """Demand that these commands are installed."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; run images/dev/setup.sh")
+    demand(f"not installed: {', '.join(missing)}" if missing else None)
+
+
+@pytest.fixture(scope="session")
+def guest() -> debian12.Guest:
+    """The real Debian 12, made for VMware's hardware. Never write to its disks: clone it."""
+    demand(debian12.unavailable())
+    return debian12.build()
 
 
 @pytest.fixture

@@ -93,18 +93,17 @@ def boot_facts(guest: Guest, boot: Boot) -> dict[str, Any]:
             ("reached_multi_user", "root_by_uuid", "nic_name_kept", "address_kept"), False
         )
         return {"outcome": boot.outcome.value, **nothing, "failed_units": None, "data_intact": False}
-    interface = next((each for each in identity.network if each.address == guest.mac), None)
-    addresses = [f"{each.local}/{each.prefixlen}" for each in interface.addr_info] if interface else []
+    name = identity.nics.get(guest.mac)
     return {
         "outcome": boot.outcome.value,
         "reached_multi_user": identity.reached_multi_user,
         "root_by_uuid": identity.root_by_uuid and identity.root.uuid == guest.root_uuid,
         "root_device": identity.root.source,
-        "nic_name": interface and interface.ifname,
-        "nic_name_kept": interface is not None and interface.ifname == guest.nic_name,
-        "address_kept": guest.address in addresses,
-        "failed_units": [each.unit for each in identity.failed],
-        "swaps": identity.swaps,
+        "nic_name": name,
+        "nic_name_kept": name == guest.nic_name,
+        "address_kept": guest.address in identity.addresses.get(guest.nic_name, []),
+        "failed_units": identity.failed_units,
+        "swap_on": len(identity.swaps) == 1,
         "data_intact": identity.data_sha256 == guest.data_sha256,
         "elapsed_s": round(boot.elapsed, 1),
     }
@@ -112,5 +111,5 @@ def boot_facts(guest: Guest, boot: Boot) -> dict[str, Any]:
 
 def proven(facts: dict[str, Any]) -> bool:
     """The guest came up on VirtIO hardware exactly as it was."""
-    wanted = ("reached_multi_user", "root_by_uuid", "nic_name_kept", "address_kept", "data_intact")
+    wanted = ("reached_multi_user", "root_by_uuid", "nic_name_kept", "address_kept", "data_intact", "swap_on")
     return all(facts[name] is True for name in wanted) and facts["failed_units"] == []

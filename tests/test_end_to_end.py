@@ -1,7 +1,7 @@
 """The main job on a real guest: from a running VM in vCenter to a boot on VirtIO hardware.
 
-Negative controls show that conversion is what does it: the unconverted copy does not find its root, and with
-VirtIO alone in its initramfs its network name is another and its /dev/sdX mounts fail.
+That conversion is what does it, the negative controls in tests/test_guests.py show: unconverted, this guest
+does not find its root there, and with VirtIO alone in its initramfs it loses its network name and mounts.
 """
 
 from __future__ import annotations
@@ -13,21 +13,13 @@ import pytest
 import yaml
 
 from tests import line, schema
-from tests.boot import Hardware, Outcome, boot
-from tests.conftest import require_guest
+from tests.boot import Hardware, boot
 from tests.doubles.vsphere import VM, Disk, VSphere
-from tests.guests import debian12
 from transferd.units import MiB
 
 BOOT_DEADLINE = 300.0
 
 pytestmark = [pytest.mark.guestfs, pytest.mark.boot]
-
-
-@pytest.fixture(scope="module")
-def guest() -> debian12.Guest:
-    require_guest()
-    return debian12.build()
 
 
 @pytest.fixture(scope="module")
@@ -96,24 +88,6 @@ def test_the_manifest_is_what_kubevirt_accepts(migrated, guest):
     assert manifest["spec"]["runStrategy"] == "Halted"
     assert [disk["disk"]["bus"] for disk in domain["devices"]["disks"]] == ["virtio", "virtio"]
     assert [nic["macAddress"] for nic in domain["devices"]["interfaces"]] == [guest.mac]
-
-
-def test_without_conversion_the_copy_does_not_find_its_root(guest, tmp_path: Path):
-    clone = debian12.clone(guest, tmp_path)
-    booted = boot(clone.disks, Hardware.VIRTIO, mac=guest.mac, deadline=BOOT_DEADLINE)
-
-    assert booted.outcome is Outcome.NO_ROOT
-
-
-def test_with_virtio_alone_the_network_name_and_the_mounts_are_lost(guest, tmp_path: Path):
-    clone = debian12.with_virtio_alone(guest, tmp_path)
-    facts = line.boot_facts(guest, boot(clone.disks, Hardware.VIRTIO, mac=guest.mac, deadline=BOOT_DEADLINE))
-
-    assert facts["outcome"] == Outcome.IDENTITY
-    assert facts["nic_name_kept"] is False
-    assert facts["address_kept"] is False
-    assert facts["data_intact"] is False
-    assert facts["failed_units"]
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The test guest is what it claims to be: at home on VMware's hardware, lost on VirtIO without conversion."""
 
-import os
-
 import pytest
 
 from tests.boot import Hardware, Outcome, boot
@@ -14,14 +12,6 @@ pytestmark = pytest.mark.boot
 PATIENCE = 240.0
 
 DIGEST_BLOCK = 4 << 20
-
-
-@pytest.fixture(scope="module")
-def guest():
-    obstacle = debian12.unavailable()
-    if obstacle and "CI" not in os.environ:
-        pytest.skip(obstacle)
-    return debian12.build()
 
 
 def start(guest, hardware):

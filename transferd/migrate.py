@@ -55,6 +55,7 @@ async def migrate(
         ]
         how = How(prove=spec.verify == "target", limits=limits, progress=progress)
         async with power.off(access.session, vm, spec.shutdown, progress):
+            state.forget_conversion()
             copies = [
                 await vddk.copy_disk(access, vm, disk, None, target, how)
                 for disk, target in zip(vm.disks, opened, strict=True)

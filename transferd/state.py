@@ -11,6 +11,7 @@ A document is written whole or not at all: temporary file, fsync, rename, fsync 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -68,6 +69,10 @@ class State:
     @property
     def result(self) -> Path:
         return self.folder / "result.json"
+
+    def forget_conversion(self) -> None:
+        """Drop what an earlier conversion left: its commit belongs to disks that are about to be copied anew."""
+        shutil.rmtree(self.conversion, ignore_errors=True)
 
     def write(self, path: Path, document: Document) -> None:
         write_text(path, document.to_json())

@@ -29,6 +29,9 @@ STEP = "devices"
 # `set root='hd0,msdos1'`, which is a hint that `search --fs-uuid` overrides.
 ARGUMENT = re.compile(r"(?<![\w.-])((?:root|resume|ROOT|RESUME)=[\"']?)(/dev/[^\s\"']+)")
 UUID_OFF = re.compile(r"^(\s*GRUB_DISABLE_LINUX_UUID=)[\"']?true[\"']?", re.MULTILINE)
+ROOT = re.compile(r"(?<![\w.-])root=[\"']?((?:/dev/|[A-Z]+=)[^\s\"']+)")
+BY_CONTENT = ("UUID=", "LABEL=", "PARTUUID=", "/dev/disk/by-uuid/", "/dev/disk/by-label/")
+OPTIONAL = frozenset({"nofail", "noauto", "swap"})
 TABLES = {"/etc/fstab": 0, "/etc/crypttab": 1}
 CMDLINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/etc/initramfs-tools/conf.d/resume")
 
@@ -95,27 +98,27 @@ class Names:
             self.warnings.append(warning)
 
 
-def unstable_names(tree: Tree, inspection: Inspection) -> list[str]:
-    """What is left to worry about: `PATH: NAME` for each unstable or unresolvable name. For checks."""
+def lost_names(tree: Tree, inspection: Inspection) -> list[str]:
+    """`PATH: NAME` for each name that the guest needs to come up and that is no lasting one.
+
+    Swap, resume and what may fail (nofail, noauto) only cost time: the step's warnings speak of them.
+    """
     left = []
     for path, column in TABLES.items():
-        words = fstab.column(text(tree, path) or "", column)
-        left += [f"{path}: {word}" for word in words if _is_lost(word, inspection.devices)]
+        rows = [
+            row for row in fstab.rows(text(tree, path) or "") if not OPTIONAL & set(",".join(row).split(","))
+        ]
+        left += [
+            f"{path}: {row[column]}"
+            for row in rows
+            if len(row) > column and _is_lost(row[column], inspection)
+        ]
     for path in _command_lines(tree, inspection):
         for line in (text(tree, path) or "").splitlines():
-            if not line.lstrip().startswith("#"):
-                values = [match[1] for match in TAGGED.finditer(line)]
-                left += [f"{path}: {value}" for value in values if _is_lost(value, inspection.devices)]
+            roots = [] if line.lstrip().startswith("#") else ROOT.findall(line)
+            left += [f"{path}: {name}" for name in roots if _is_lost(name, inspection)]
     return left
 
 
-TAGGED = re.compile(
-    r"(?<![\w.-])(?:root|resume|ROOT|RESUME)=[\"']?((?:/dev/|UUID=|LABEL=|PARTUUID=)[^\s\"']+)"
-)
-
-
-def _is_lost(name: str, devices: Devices) -> bool:
-    by_content = name.startswith(
-        ("UUID=", "LABEL=", "PARTUUID=", "/dev/disk/by-uuid/", "/dev/disk/by-label/")
-    )
-    return is_unstable(name) or (by_content and devices.resolve(name) is None)
+def _is_lost(name: str, inspection: Inspection) -> bool:
+    return is_unstable(name) or (name.startswith(BY_CONTENT) and inspection.devices.resolve(name) is None)

@@ -26,18 +26,16 @@ class Mount:
 
 
 def mounts(fstab: str) -> list[Mount]:
-    rows = [line.split() for line in fstab.splitlines() if not _is_comment(line)]
-    return [Mount(unescaped(row[0]), unescaped(row[1])) for row in rows if len(row) > 1]
+    return [Mount(unescaped(row[0]), unescaped(row[1])) for row in rows(fstab) if len(row) > 1]
+
+
+def rows(table: str) -> list[list[str]]:
+    """The words of each line that is no comment."""
+    return [line.split() for line in table.splitlines() if not _is_comment(line)]
 
 
 def unescaped(word: str) -> str:
     return ESCAPE.sub(lambda match: chr(int(match[1], 8)), word)
-
-
-def column(table: str, number: int) -> list[str]:
-    """The words of one column (from 0) of the lines that have it."""
-    rows = [line.split() for line in table.splitlines() if not _is_comment(line)]
-    return [row[number] for row in rows if len(row) > number]
 
 
 def edited(table: str, column: int, edit: Callable[[str], str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from convert.devices import Devices, is_unstable
 from convert.linux import fstab
-from convert.linux.devices import unstable_names, use_uuids
+from convert.linux.devices import lost_names, use_uuids
 from tests.convert.memory import DATA_UUID, DEVICES, ROOT_UUID, SWAP_UUID, Memory, inspection, source
 
 FSTAB = f"""\
@@ -146,18 +146,31 @@ def test_a_name_that_cannot_be_resolved_is_reported_and_left():
 
 def test_a_converted_guest_needs_no_more_changes_and_has_no_lost_names():
     tree = Memory({"/etc/fstab": FSTAB, "/boot/grub/grub.cfg": "linux /vmlinuz root=/dev/sda1\n"})
-    assert len(unstable_names(tree, inspection())) == 4
+    assert len(lost_names(tree, inspection())) == 3
 
     converted = tree.after(use_uuids(tree, inspection(), source()).changes)
 
     assert use_uuids(converted, inspection(), source()).changes == ()
-    assert unstable_names(converted, inspection()) == []
+    assert lost_names(converted, inspection()) == []
 
 
 def test_a_uuid_that_no_disk_has_is_a_lost_name():
     tree = Memory({"/etc/fstab": "UUID=dead-beef /x ext4 defaults 0 0\n"})
 
-    assert unstable_names(tree, inspection()) == ["/etc/fstab: UUID=dead-beef"]
+    assert lost_names(tree, inspection()) == ["/etc/fstab: UUID=dead-beef"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/dev/sdz1 /usb auto noauto,user 0 0",
+        "UUID=dead /x ext4 nofail 0 0",
+        "/dev/sdz2 none swap sw 0 0",
+        "/dev/sr0 /cd iso9660 ro 0 0",
+    ],
+)
+def test_what_the_guest_can_come_up_without_is_not_lost(line):
+    assert lost_names(Memory({"/etc/fstab": line}), inspection()) == []
 
 
 def test_blanks_in_mount_points_are_unescaped():
