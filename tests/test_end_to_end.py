@@ -7,6 +7,7 @@ does not find its root there, and with VirtIO alone in its initramfs it loses it
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def data_vm(tmp_path: Path):
     """A running VM whose only disk holds no operating system."""
     image = tmp_path / "data.img"
     image.write_bytes(b"no file system at all" * 1000 + bytes(3 * MiB))
-    image.open("r+b").truncate(4 * MiB)
+    os.truncate(image, 4 * MiB)
     with VSphere(tmp_path, [VM(line.NAME, disks=[Disk(image)], powered_on=True)]) as vsphere:
         yield image, vsphere, line.Job(tmp_path / "job")
 

@@ -71,7 +71,7 @@ class State:
         return self.folder / "result.json"
 
     def forget_conversion(self) -> None:
-        """Drop what an earlier conversion left: its commit belongs to disks that are about to be copied anew."""
+        """Drop what an earlier conversion left: its commit belongs to disks about to be copied anew."""
         shutil.rmtree(self.conversion, ignore_errors=True)
 
     def write(self, path: Path, document: Document) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import NamedTemporaryFile
 
 from convert.devices import Devices, FileSystem
 from convert.inspection import Inspection, Kernel
@@ -62,9 +61,10 @@ class Memory:
         return sorted({path.partition("/")[0] for path in below})
 
     def fetch(self, path: str, limit: int) -> Path:
-        local = Path(mkdtemp(prefix="transferd-test-")) / posixpath.basename(path)
-        local.write_bytes(self.read(path, limit) or b"")
-        return local
+        """The caller removes the file, as it does with a real guest's."""
+        with NamedTemporaryFile(delete=False) as local:
+            local.write(self.read(path, limit) or b"")
+        return Path(local.name)
 
     def mode(self, path: str) -> int:
         return 0o644 if path in self.content else 0o755

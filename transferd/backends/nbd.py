@@ -1,8 +1,12 @@
 """An NBD server as a source: one libnbd handle driven by the asyncio event loop (only importer of `nbd`).
 
 libnbd is a state machine around one socket. After every call that may move it, `_watch` asks which
-directions it waits for and (un)registers them with the loop; `aio_notify_*` moves it on, and completion
-callbacks settle the futures. Replies are received straight into the caller's buffer, with no copy.
+directions it waits for; `aio_notify_*` moves it on, and completion callbacks settle the futures. Replies are
+received straight into the caller's buffer, with no copy.
+
+The socket is watched through an epoll of its own, which the loop watches in turn. libuv stops watching a
+socket that reports an error (uv__poll_io in its src/unix/poll.c): of 40 copies whose server was killed one hung,
+its socket readable and gone from uvloop's epoll. An epoll reports no error; it is ready as long as its socket is.
 
 A lost connection fails every request in flight with `Transient`. `NbdSource` then reconnects and each
 request is sent again: reads are idempotent, and the old handle is closed first, so that nothing can write
@@ -14,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
@@ -27,6 +32,12 @@ from transferd.units import GiB
 T = TypeVar("T")
 
 CONNECT_DEADLINE = 30.0  # s; a VDDK open through a busy vCenter takes seconds, never half a minute
+EVENTS = {  # libnbd's direction -> epoll's; errors and hang-ups are always reported
+    0: 0,
+    nbd.AIO_DIRECTION_READ: select.EPOLLIN,
+    nbd.AIO_DIRECTION_WRITE: select.EPOLLOUT,
+    nbd.AIO_DIRECTION_BOTH: select.EPOLLIN | select.EPOLLOUT,
+}
 REQUEST_DEADLINE = 60.0  # s; NFC answers in milliseconds, a host in trouble in seconds
 REQUEST_ATTEMPTS = 5  # sends of one request, each on a connection of its own
 RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new connection; then the source is gone
@@ -41,7 +52,8 @@ class Connection:
         self._handle = nbd.NBD()
         self._loop = asyncio.get_running_loop()
         self._fd = -1
-        self._reading = self._writing = False
+        self._epoll = select.epoll()
+        self._direction = 0
         self._pending: set[asyncio.Future[None]] = set()
         self.alive = False
 
@@ -51,6 +63,8 @@ class Connection:
         connection = cls(uri)
         await asyncio.to_thread(connection._negotiate)
         connection._fd = connection._handle.aio_get_fd()
+        connection._epoll.register(connection._fd, 0)
+        connection._loop.add_reader(connection._epoll, connection._ready)
         connection.alive = True
         return connection
 
@@ -134,36 +148,31 @@ class Connection:
             problem = f"server answered {os.strerror(code)}"
             future.set_exception(SourceError(problem, operation=operation, offset=start))
 
-    def _moved(self, notify: Callable[[], Any]) -> None:
+    def _ready(self) -> None:
+        """The socket is ready, or has an error or a hang-up: let libnbd move on."""
         try:
-            notify()
+            for _, events in self._epoll.poll(0):
+                direction = self._handle.aio_get_direction()
+                if direction & nbd.AIO_DIRECTION_READ and events & ~select.EPOLLOUT:
+                    self._handle.aio_notify_read()
+                elif direction & nbd.AIO_DIRECTION_WRITE:
+                    self._handle.aio_notify_write()
         except nbd.Error as error:
             self.close(str(error.string))
             return
         self._watch()
 
     def _watch(self) -> None:
-        """Register with the loop exactly the directions that libnbd waits for."""
+        """Wait for exactly the directions that libnbd wants."""
         if not self.alive:
             return
         if self._handle.aio_is_dead() or self._handle.aio_is_closed():
             self.close("connection lost")
             return
         direction = self._handle.aio_get_direction()
-        reading = bool(direction & nbd.AIO_DIRECTION_READ)
-        writing = bool(direction & nbd.AIO_DIRECTION_WRITE)
-        if reading != self._reading:
-            self._reading = reading
-            if reading:
-                self._loop.add_reader(self._fd, self._moved, self._handle.aio_notify_read)
-            else:
-                self._loop.remove_reader(self._fd)
-        if writing != self._writing:
-            self._writing = writing
-            if writing:
-                self._loop.add_writer(self._fd, self._moved, self._handle.aio_notify_write)
-            else:
-                self._loop.remove_writer(self._fd)
+        if direction != self._direction:
+            self._direction = direction
+            self._epoll.modify(self._fd, EVENTS[direction])
 
     def close(self, reason: str = "connection closed") -> None:
         """Fail what is in flight with Transient and close the socket. Closing twice is fine.
@@ -173,10 +182,8 @@ class Connection:
         if not self.alive:
             return
         self.alive = False
-        if self._reading:
-            self._loop.remove_reader(self._fd)
-        if self._writing:
-            self._loop.remove_writer(self._fd)
+        self._loop.remove_reader(self._epoll)
+        self._epoll.close()
         for future in [*self._pending]:
             if not future.done():
                 future.set_exception(Transient(reason))
