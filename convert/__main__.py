@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 import tempfile
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -25,7 +24,8 @@ from convert.linux.kernels import examine
 from convert.overlay import disk_size
 from convert.plan import PlanDocument
 from convert.report import Report
-from transferd.errors import Cancelled, Error, UsageError, printable
+from transferd import entry
+from transferd.errors import Cancelled, UsageError, printable
 from transferd.model import ConversionResult, Firmware, ManifestRequest, SourceVM
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def apply(
         work = (state or Path(f"transferd-{_folder_name(vm.name)}")) / "convert"
         done = pipeline.apply(pipeline.Request(disks, vm, work, overlay_only), report)
     except Exception as failure:
-        error = _as_error(failure).within(vm=name)
+        error = entry.as_error(failure).within(vm=name)
         write_durably(result, report.result(error).to_json())
         raise
     write_durably(result, done.to_json())
@@ -199,30 +199,11 @@ def _cancel(number: int, _frame: object) -> None:
     raise Cancelled(f"stopped by {signal.Signals(number).name}")
 
 
-def _as_error(failure: Exception) -> Error:
-    match failure:
-        case Error():
-            return failure
-        case typer.TyperException():
-            return UsageError(failure.format_message(), remedy="see --help")
-        case typer.Abort():
-            return Cancelled("interrupted")
-        case _:
-            return Error(f"{type(failure).__name__}: {failure}", remedy="a defect; --debug shows where")
-
-
 def main() -> NoReturn:
-    """Console script: the only place that exits."""
+    """Console script."""
     for ending in ENDING:
         signal.signal(ending, _cancel)
-    try:
-        sys.exit(app(standalone_mode=False))
-    except Exception as failure:  # noqa: BLE001 (the border of the process: every failure gets its line)
-        error = _as_error(failure)
-        if "--debug" in sys.argv:
-            traceback.print_exception(failure)
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    entry.run(app, PROGRAM)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import uvloop
 from transferd import config, copy, digest, entry, report, units, vddk
 from transferd.backends.file import FileTarget
 from transferd.engine import Limits
-from transferd.errors import Cancelled, Error, UsageError
+from transferd.errors import Cancelled, UsageError
 from transferd.migrate import migrate as run_migration
 from transferd.model import Result, VMRef
 from transferd.progress import Mode, show
@@ -83,8 +83,9 @@ def _with_result(path: Path | None, work: Callable[[], Result]) -> Result:
     """`work`'s result, written to `path`; when it fails, a failed one is, before the error goes on."""
     try:
         result = work()
-    except Error as error:
+    except Exception as failure:
         if path is not None:
+            error = entry.as_error(failure)
             write_text(path, Result(outcome="failed", error=error.as_document()).to_json())
         raise
     if path is not None:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 
 import pytest
 
-from tests.guests import debian12
-
-
-def demand(obstacle: str | None) -> None:
-    if obstacle and "CI" in os.environ:
-        pytest.fail(obstacle)
-    if obstacle:
-        pytest.skip(obstacle)
+from tests.conftest import demand
 
 
 def qemu_tools_missing() -> str | None:
@@ -39,6 +31,5 @@ def appliance():
 
 
 @pytest.fixture(scope="session")
-def debian():
-    demand(appliance_missing() or debian12.unavailable())
-    return debian12.build()
+def debian(appliance, guest):  # noqa: ARG001 (the guest is of no use without an appliance)
+    return guest

@@ -5,8 +5,8 @@ directions it waits for; `aio_notify_*` moves it on, and completion callbacks se
 received straight into the caller's buffer, with no copy.
 
 The socket is watched through an epoll of its own, which the loop watches in turn. libuv stops watching a
-socket that reports an error (uv__poll_io in its src/unix/poll.c): of 40 copies whose server was killed one hung,
-its socket readable and gone from uvloop's epoll. An epoll reports no error; it is ready as long as its socket is.
+socket that reports an error (uv__poll_io in its src/unix/poll.c): of 40 copies whose server was killed, one
+hung, its socket readable and gone from uvloop's epoll. An epoll reports no error, only what its socket has.
 
 A lost connection fails every request in flight with `Transient`. `NbdSource` then reconnects and each
 request is sent again: reads are idempotent, and the old handle is closed first, so that nothing can write
