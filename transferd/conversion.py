@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
-from transferd import config, errors
+from transferd import config, errors, process
 from transferd.errors import ConversionError, Error
 from transferd.model import BlockBus, ConversionResult
 from transferd.state import State, write_text
 
-log = structlog.get_logger()
-
 DEADLINE = 1800.0  # s; a conversion takes seconds, two minutes without KVM
 STOP_DEADLINE = 60.0  # s to end in order after SIGTERM: an appliance has to be shut down
 
+COMPLAINT = "transferd-convert: error: "
 KINDS = {
     kind.exit_code: kind
     for kind in (
@@ -31,7 +29,9 @@ KINDS = {
 }  # fmt: skip
 
 
-async def convert(disks: list[Path], state: State, *, required: bool) -> ConversionResult:
+async def convert(
+    disks: list[Path], state: State, *, required: bool, say: Callable[[str], None]
+) -> ConversionResult:
     """Convert the copied disks in place.
 
     Without `required`, a VM that holds no operating system, or one whose VirtIO cannot be proven, comes
@@ -41,7 +41,7 @@ async def convert(disks: list[Path], state: State, *, required: bool) -> Convers
     result = state.conversion / "result.json"
     result.unlink(missing_ok=True)
     code, said = await _run(
-        "apply", *map(str, disks), "--source", str(state.source), "--result", str(result),
+        say, "apply", *map(str, disks), "--source", str(state.source), "--result", str(result),
         "--state", str(state.conversion),
     )  # fmt: skip
     if not result.exists():
@@ -56,13 +56,15 @@ async def convert(disks: list[Path], state: State, *, required: bool) -> Convers
     return converted
 
 
-async def manifest(request: str, converted: ConversionResult, state: State) -> None:
+async def manifest(
+    request: str, converted: ConversionResult, state: State, say: Callable[[str], None]
+) -> None:
     """Write the VirtualMachine manifest. `request` is a ManifestRequest as JSON."""
     wanted, result = state.folder / "manifest-request.json", state.folder / "manifest-result.json"
     write_text(wanted, request)
     state.write(result, converted)
     code, said = await _run(
-        "manifest", "--source", str(state.source), "--result", str(result),
+        say, "manifest", "--source", str(state.source), "--result", str(result),
         "--request", str(wanted), "--output", str(state.manifest),
     )  # fmt: skip
     if code != 0:
@@ -70,12 +72,15 @@ async def manifest(request: str, converted: ConversionResult, state: State) -> N
 
 
 def _failure(code: int, message: str) -> Error:
-    return KINDS.get(code, Error)(message.removeprefix("transferd-convert: error: "))
+    return KINDS.get(code, Error)(message.removeprefix(COMPLAINT))
 
 
-async def _run(*arguments: str) -> tuple[int, str]:
-    """Exit code and last line of `python -m convert`. -P: never import `convert` from the current folder."""
-    process = await asyncio.create_subprocess_exec(
+async def _run(say: Callable[[str], None], *arguments: str) -> tuple[int, str]:
+    """Exit code and last line of `python -m convert`; the lines before it are its progress.
+
+    -P: `convert` is never imported from the current folder.
+    """
+    child = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "convert", *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -84,24 +89,13 @@ async def _run(*arguments: str) -> tuple[int, str]:
     last = "it said nothing"
     try:
         async with asyncio.timeout(DEADLINE):
-            assert process.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
-            async for line in process.stderr:
+            assert child.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
+            async for line in child.stderr:
                 last = line.decode(errors="replace").strip() or last
-                log.debug("convert", said=last)
-            return await process.wait(), last
+                if not last.startswith(COMPLAINT):
+                    say(f"  {last}")
+            return await child.wait(), last
     except TimeoutError as error:
         raise ConversionError(f"not done within {DEADLINE:.0f} s", operation=arguments[0]) from error
     finally:
-        await asyncio.shield(_stop(process))
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(STOP_DEADLINE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+        await asyncio.shield(process.stop(child, STOP_DEADLINE))

@@ -64,7 +64,8 @@ async def migrate(
             result = await _convert(spec, vm, paths, state, progress)
             result = await _sealed(result, copies, paths, progress)
             if spec.manifest is not None:
-                await conversion.manifest(spec.manifest.model_dump_json(by_alias=True), result, state)
+                request = spec.manifest.model_dump_json(by_alias=True)
+                await conversion.manifest(request, result, state, progress.say)
     return result
 
 
@@ -93,7 +94,7 @@ async def _convert(
     if spec.convert == "none":
         return unconverted(vm, "conversion-off", "conversion is switched off: the guest was not touched")
     progress.say(f"{vm.name}: converting")
-    converted = await conversion.convert(paths, state, required=spec.convert == "required")
+    converted = await conversion.convert(paths, state, required=spec.convert == "required", say=progress.say)
     if converted.outcome == "ok":
         return converted
     reason = str((converted.error or {}).get("message"))

@@ -24,12 +24,13 @@ from pathlib import Path
 
 import structlog
 
+from transferd import process
 from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
 
 log = structlog.get_logger()
 
 START_DEADLINE = 30.0  # s until nbdkit listens; it does not talk to vSphere before a client connects
-STOP_DEADLINE = 5.0  # s for nbdkit to end after SIGTERM
+STOP_DEADLINE = 5.0  # s for nbdkit to end after SIGTERM; a VDDK call that hangs must not keep us
 THREADS = 32  # nbdkit's own limit of requests in flight on a connection; its default is 16
 MAX_REQUEST = "2M"
 
@@ -137,16 +138,16 @@ def diagnose(said: Iterable[str], label: str) -> Error | None:
 class Server:
     """A running nbdkit: its URI, and what it said last."""
 
-    def __init__(self, process: asyncio.subprocess.Process, socket: Path, label: str) -> None:
-        self.process = process
+    def __init__(self, child: asyncio.subprocess.Process, socket: Path, label: str) -> None:
+        self.child = child
         self.uri = f"nbd+unix:///?socket={socket}"
         self._label = label
         self._said: deque[str] = deque(maxlen=50)
 
     async def listen(self) -> None:
         """Keep nbdkit's last words until it closes stderr."""
-        assert self.process.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
-        while line := await self.process.stderr.readline():
+        assert self.child.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
+        while line := await self.child.stderr.readline():
             text = line.decode(errors="replace").rstrip()
             self._said.append(text)
             log.debug("nbdkit", disk=self._label, said=text)
@@ -172,7 +173,7 @@ async def serve(
                 disk, socket=socket, pidfile=pidfile, password_fd=fd, config=ini if config else None
             )
             log.debug("starting nbdkit", argv=argv)
-            process = await asyncio.create_subprocess_exec(
+            child = await asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -180,13 +181,13 @@ async def serve(
                 pass_fds=(fd,),
                 env={**os.environ, "LC_ALL": "C"},  # _DIAGNOSES reads English
             )
-        server = Server(process, socket, label)
+        server = Server(child, socket, label)
         listener = asyncio.ensure_future(server.listen())
         try:
             await _listening(server, pidfile)
             yield server
         finally:
-            await asyncio.shield(_stop(process))
+            await asyncio.shield(process.stop(child, STOP_DEADLINE))
             await listener
 
 
@@ -207,7 +208,7 @@ async def _listening(server: Server, pidfile: Path) -> None:
     try:
         async with asyncio.timeout(START_DEADLINE):
             while not pidfile.exists():
-                if server.process.returncode is not None:
+                if server.child.returncode is not None:
                     await asyncio.sleep(0.05)  # the listener reads what is left in the pipe
                     raise server.explain() or UsageError(
                         f"nbdkit did not start: {server.last_words()}", remedy="run with --debug"
@@ -215,16 +216,3 @@ async def _listening(server: Server, pidfile: Path) -> None:
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise RetriesExhausted(f"nbdkit did not listen within {START_DEADLINE:.0f} s") from error
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, then SIGKILL: a VDDK call that hangs must not keep us."""
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(STOP_DEADLINE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -43,12 +43,16 @@ private_apt() {
 }
 
 fetch() {
-    # The machine's own mirror, where it has one.
+    # The machine's own mirror.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
         'Label: Debian' 2>/dev/null | head -n 1)
+    [ -n "$mirror" ] || {
+        echo "$0: apt knows no Debian mirror; run apt-get update first" >&2
+        exit 1
+    }
     cat >"$work/trixie.sources" <<EOF
 Types: deb-src
-URIs: ${mirror:-http://deb.debian.org/debian}
+URIs: $mirror
 Suites: $SUITE
 Components: main
 Signed-By: $KEYRING
