@@ -26,7 +26,7 @@ bench: setup ## Measure beside nbdcopy; results go to bench/results
 	$(BIN)/pytest bench -q -s --benchmark-storage=file://bench/results --benchmark-autosave
 
 torture: setup ## Run the sweeps whole; appends to tests/torture/LOG.md
-	$(BIN)/python -m tests.torture.sweep
+	$(BIN)/python -m tests.torture
 
 lock: ## Rewrite the locked requirements (needs uv)
 	uv pip compile -q pyproject.toml --group dev --python-version 3.11 \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,26 +9,28 @@ from typing import Self
 
 
 class NbdServer:
-    """Listening on `uri` as soon as it is made; `start` again after `kill`."""
+    """Listening on `uri` as soon as it is made; `start` again after `kill`.
+
+    It ends with the thread that started it (PR_SET_PDEATHSIG): keep that thread alive.
+    """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.socket = folder / "nbd.sock"
         self.uri = f"nbd+unix:///?socket={self.socket}"
-        self._argv = ["nbdkit", "-f", "--exit-with-parent", "-U", str(self.socket), *arguments]
+        self._pidfile = folder / "nbd.pid"
+        self._argv = ["nbdkit", "-f", "--exit-with-parent", "-U", str(self.socket), "-P", str(self._pidfile),
+                      *arguments]  # fmt: skip
         self.start()
 
     def start(self) -> None:
+        self._pidfile.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 10
-        while not self._listens():
+        while not self._pidfile.exists():  # which nbdkit writes when it listens
             assert self.process.poll() is None, "nbdkit ended at once"
             assert time.monotonic() < until, "nbdkit does not listen"
             time.sleep(0.01)
-
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
 
     def __enter__(self) -> Self:
         return self

@@ -5,15 +5,22 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.conftest import require
-from tests.torture import sweep
+from tests.torture import copies, kills
 
-SAMPLE = 24
 SEED = datetime.now(tz=UTC).date().toordinal() * 100_000
 
 
-@pytest.mark.parametrize("number", range(SAMPLE))
+@pytest.mark.parametrize("number", range(copies.SAMPLE))
 def test_a_random_disk_is_copied_exactly(number):
     require("nbdkit", "losetup")
-    print(f"seed {SEED + number}: {sweep.case(SEED + number)}")
+    print(f"seed {SEED + number}: {copies.case(SEED + number)}")
 
-    sweep.repeat(SEED + number)
+    copies.repeat(SEED + number)
+
+
+@pytest.mark.parametrize("number", range(kills.SAMPLE))
+def test_a_copy_outlives_its_server(number):
+    require("nbdkit")
+    print(f"seed {SEED + number}")
+
+    kills.repeat(SEED + number)
