@@ -11,9 +11,11 @@ which it cannot be proven stays as it was, and the result says SATA and e1000e.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convert import accel, capabilities, checks, commit, overlay
@@ -29,7 +31,6 @@ from transferd.model import BlockBus, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from convert.overlay import Overlay
     from convert.tree import Tree
@@ -109,41 +110,40 @@ def _finish(request: Request, record: commit.Record, report: Report) -> Conversi
 @contextmanager
 def _overlays(request: Request) -> Iterator[list[Overlay]]:
     """Fresh overlays, and none afterwards: what is worth keeping is in the deltas of the commit."""
-    for old in (
-        *request.work.glob("overlay-*"),
-        *request.work.glob("delta-*"),
-        *request.work.glob("scratch*"),
-    ):
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    _discard(request.work)
     if (free := shutil.disk_usage(request.work).free) < SPACE:
         raise TargetError(
             f"{request.work} has {free // MIB} MiB free and a conversion may need {SPACE // MIB} MiB",
             remedy="give a --state folder with more space",
         )
-    overlays = overlay.create(request.disks, request.work)
     try:
-        yield overlays
-    finally:
-        for made in overlays:
-            made.path.unlink(missing_ok=True)
+        yield overlay.create(request.disks, request.work)
+    finally:  # by name, not by list: a signal may have come before there was one
+        for made in request.work.glob("overlay-*"):
+            made.unlink()
+
+
+def _discard(work: Path) -> None:
+    """What a run that was killed before its commit has left behind."""
+    for pattern in ("overlay-*", "delta-*", "scratch*"):
+        for old in work.glob(pattern):
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 @contextmanager
 def opened(disks: Sequence[Path], work: Path, *, disk_format: str, read_only: bool) -> Iterator[Guest]:
     """An appliance on these disks, with a folder of its own for what passes through the host."""
-    scratch = work / "scratch"
-    scratch.mkdir(parents=True)
-    try:
-        with Guest(
+    with (
+        tempfile.TemporaryDirectory(prefix="scratch-", dir=work) as scratch,
+        Guest(
             disks,
-            scratch,
+            Path(scratch),
             disk_format="qcow2" if disk_format == "qcow2" else "raw",
             read_only=read_only,
             backend_settings=accel.backend_settings(),
-        ) as guest:
-            yield guest
-    finally:
-        shutil.rmtree(scratch)
+        ) as guest,
+    ):
+        yield guest
 
 
 def _convert(request: Request, overlays: Sequence[Overlay], report: Report) -> tuple[Inspection, Plan]:

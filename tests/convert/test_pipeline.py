@@ -156,7 +156,7 @@ def test_a_signal_ends_the_conversion_in_order(case):
         argv("apply", *case.disks, *case.apply_arguments), stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + PATIENCE
-    while not any(b"qemu" in name_of(pid) for pid in children(running.pid)):
+    while not any(b"qemu-system" in name_of(pid) for pid in children(running.pid)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     appliance = children(running.pid)
@@ -166,7 +166,7 @@ def test_a_signal_ends_the_conversion_in_order(case):
     assert running.returncode == 8, said
     assert case.result.error["exit_code"] == 8
     assert not list((case.state / "convert").glob("overlay-*"))
-    assert not any(b"qemu" in name_of(pid) for pid in appliance)
+    assert not any(b"qemu-system" in name_of(pid) for pid in appliance)
     assert fingerprints(*case.disks) == before
 
 
