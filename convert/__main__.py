@@ -62,7 +62,7 @@ def inspect(disks: Disks, as_json: AsJson = False) -> None:
     """Say what the guest is and what it can do; nothing is written."""
     with _read_only(disks) as (guest, names):
         found = inspect_guest(guest, names, ordered=True)
-        document = found.document(examine(guest, found))
+        document = found.document([proof.document() for proof in examine(guest, found)])
     if as_json:
         print(document.to_json(), end="")
     else:

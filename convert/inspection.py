@@ -17,12 +17,11 @@ from convert.guest import BIOS_BOOT_TYPE, ESP_TYPE
 from convert.linux import fstab
 from convert.tree import text
 from transferd.errors import ConversionError
-from transferd.model import Firmware, Guest, Warning_
+from transferd.model import Firmware, Guest, GuestKernel, Warning_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convert.capabilities import Proof
     from convert.guest import Guest as Appliance
     from convert.tree import Tree
 
@@ -85,7 +84,7 @@ class Inspection:
     boot_disk: int
     warnings: tuple[Warning_, ...] = ()
 
-    def document(self, proofs: Sequence[Proof]) -> Guest:
+    def document(self, kernels: Sequence[GuestKernel]) -> Guest:
         return Guest(
             found=True,
             distro=self.release.get("ID"),
@@ -98,7 +97,7 @@ class Inspection:
             network=list(self.network),
             initramfs=self.initramfs,
             bootloader=self.bootloader,
-            kernels=[proof.document() for proof in proofs],
+            kernels=list(kernels),
         )
 
 

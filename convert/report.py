@@ -43,7 +43,7 @@ class Report:
             self.steps.append(Step(name=name, changes=changes, elapsed_s=round(time.monotonic() - began, 3)))
 
     def planned(self, inspection: Inspection, plan: Plan, caps: Caps) -> None:
-        self.guest = inspection.document(plan.proofs)
+        self.guest = inspection.document([proof.document() for proof in plan.proofs])
         self.caps = caps
         self.proofs = plan.proofs
         self.nics = plan.nics
