@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transferd import config, errors, process
 from transferd.errors import ConversionError, Error
-from transferd.model import BlockBus, ConversionResult
+from transferd.model import BlockBus, ConversionResult, ManifestRequest
 from transferd.state import State, write_text
 
 DEADLINE = 1800.0  # s; a conversion takes seconds, two minutes without KVM
@@ -56,15 +56,13 @@ async def convert(
     return converted
 
 
-async def manifest(
-    request: str, converted: ConversionResult, state: State, say: Callable[[str], None]
-) -> None:
-    """Write the VirtualMachine manifest. `request` is a ManifestRequest as JSON."""
+async def manifest(request: ManifestRequest, converted: ConversionResult, state: State) -> None:
+    """Write the VirtualMachine manifest. UsageError for a claim or network that the request lacks."""
     wanted, result = state.folder / "manifest-request.json", state.folder / "manifest-result.json"
-    write_text(wanted, request)
+    write_text(wanted, request.model_dump_json(by_alias=True))
     state.write(result, converted)
     code, said = await _run(
-        say, "manifest", "--source", str(state.source), "--result", str(result),
+        lambda _: None, "manifest", "--source", str(state.source), "--result", str(result),
         "--request", str(wanted), "--output", str(state.manifest),
     )  # fmt: skip
     if code != 0:

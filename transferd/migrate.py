@@ -45,10 +45,8 @@ async def migrate(
     vm = await asyncio.to_thread(access.session.read_vm, spec.vm)
     state.write(state.source, vm)
     paths = targets(spec, vm)
-    units.duration(spec.shutdown.timeout)  # a bad unit is found before the source is touched
-    vddk.require_library(access)
+    await _rehearse(spec, access, vm, state)
     with ExitStack() as ends:
-        # every target is opened, sized and locked before the source is touched
         opened = [
             ends.enter_context(FileTarget(path, disk.capacity))
             for disk, path in zip(vm.disks, paths, strict=True)
@@ -64,9 +62,17 @@ async def migrate(
             result = await _convert(spec, vm, paths, state, progress)
             result = await _sealed(result, copies, paths, progress)
             if spec.manifest is not None:
-                request = spec.manifest.model_dump_json(by_alias=True)
-                await conversion.manifest(request, result, state, progress.say)
+                await conversion.manifest(spec.manifest, result, state)
     return result
+
+
+async def _rehearse(spec: MigrationSpec, access: Access, vm: SourceVM, state: State) -> None:
+    """Find what would fail at the end before the source is touched: a night's copy is at stake."""
+    units.duration(spec.shutdown.timeout)
+    vddk.require_library(access)
+    if spec.manifest is not None:
+        await conversion.manifest(spec.manifest, unconverted(vm, "rehearsal", "not copied yet"), state)
+        state.manifest.unlink()
 
 
 def targets(spec: MigrationSpec, vm: SourceVM) -> list[Path]:

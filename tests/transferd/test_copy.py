@@ -57,7 +57,7 @@ def test_a_block_device_with_old_bytes_reads_as_the_disk_and_keeps_what_lies_beh
 
 def test_a_reused_file_loses_its_old_bytes(tmp_path: Path):
     source = dsl.write("A-0B", tmp_path / "source")
-    target = dsl.write("XXXX", tmp_path / "target")
+    target = dsl.write("YYYY", tmp_path / "target")
 
     assert transferd("copy", source, target).returncode == 0
     assert source.read_bytes() == target.read_bytes()

@@ -85,10 +85,10 @@ async def _restore(session: Session, vm: SourceVM, progress: Progress) -> None:
     """Power on again. If that fails too, say so loudly: the first error is the one that is raised."""
     machine = session.vm_object(vm.moref)
     try:
-        with contextlib.suppress(SourceError):  # a shutdown we asked for may still be under way
-            await _until_off(session, vm, 2 * TASK_POLL)
         if await asyncio.to_thread(session.power_state, vm) is PowerState.OFF:
             await _task(session, vm, "power on", machine.PowerOnVM_Task)
-        progress.say(f"{vm.name}: source is powered on again")
+            progress.say(f"{vm.name}: source is powered on again")
+        else:
+            progress.say(f"{vm.name}: source is still on; a shutdown that was asked for may yet happen")
     except Error as error:
         log.error("source could not be powered on again: do it by hand", vm=vm.name, reason=str(error))
