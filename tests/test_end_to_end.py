@@ -16,6 +16,7 @@ import yaml
 from tests import line, schema
 from tests.boot import Hardware, boot
 from tests.doubles.vsphere import VM, Disk, VSphere
+from tests.guests import debian12, disk
 from transferd.units import MiB
 
 BOOT_DEADLINE = 300.0
@@ -126,3 +127,24 @@ def test_where_conversion_is_required_it_is_exit_7_and_the_source_runs_again(dat
     assert json.loads(job.result.read_text())["outcome"] == "failed"
     assert vsphere.power_state(line.NAME) == "on"
     assert vsphere.snapshots(line.NAME) == []
+
+
+def test_a_guest_whose_virtio_cannot_be_proven_keeps_its_old_kind_of_hardware(guest, tmp_path: Path):
+    """Its initramfs is no initramfs: copied, proven, left as it is, and a manifest with SATA and e1000e."""
+    broken = debian12.clone(guest, tmp_path)
+    disk.replace(broken.root_disk, debian12.ROOT, f"/boot/initrd.img-{guest.kernel}", b"no archive at all")
+    job = line.Job(tmp_path / "job")
+    with VSphere(tmp_path, [line.machine(broken)]) as vsphere:
+        run = job.write(vsphere, convert="auto").run(capture_output=True)
+        power = vsphere.power_state(line.NAME)
+    result = json.loads(job.result.read_text())
+    manifest = yaml.safe_load((job.state / "manifest.yaml").read_text())
+    devices = manifest["spec"]["template"]["spec"]["domain"]["devices"]
+
+    assert run.returncode == 0, run.stderr
+    assert "not-converted" in [warning["code"] for warning in result["warnings"]]
+    assert result["guest"]["distro"] == "debian"
+    assert [each["disk"]["bus"] for each in devices["disks"]] == ["sata", "sata"]
+    assert [nic["model"] for nic in devices["interfaces"]] == ["e1000e"]
+    assert broken.root_disk.read_bytes() == job.targets[0].read_bytes()
+    assert power == "off"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transferd import config, errors, process
 from transferd.errors import ConversionError, Error
-from transferd.model import BlockBus, ConversionResult, ManifestRequest
+from transferd.model import ConversionResult, ManifestRequest
 from transferd.state import State, write_text
 
 DEADLINE = 1800.0  # s; a conversion takes seconds, two minutes without KVM
@@ -34,8 +34,9 @@ async def convert(
 ) -> ConversionResult:
     """Convert the copied disks in place.
 
-    Without `required`, a VM that holds no operating system, or one whose VirtIO cannot be proven, comes
-    back unconverted, with the reason among its warnings. Everything else that fails is raised.
+    Without `required`, a VM that holds no operating system, or one that cannot be made to boot on VirtIO,
+    comes back with outcome `failed` and its disks as they were: exit code 7 of the converter promises that.
+    Everything else that fails is raised.
     """
     state.conversion.mkdir(exist_ok=True)
     result = state.conversion / "result.json"
@@ -50,8 +51,7 @@ async def convert(
     if code == 0:
         return converted
     message = str((converted.error or {}).get("message") or said)
-    tolerable = not converted.guest.found or converted.caps.block is BlockBus.SATA
-    if code != ConversionError.exit_code or required or not tolerable:
+    if code != ConversionError.exit_code or required:
         raise _failure(code, message)
     return converted
 

@@ -104,7 +104,7 @@ async def _convert(
     if converted.outcome == "ok":
         return converted
     reason = str((converted.error or {}).get("message"))
-    code = "virtio-unproven" if converted.guest.found else "no-guest"
+    code = "not-converted" if converted.guest.found else "no-guest"
     plain = unconverted(vm, code, reason)
     return plain.model_copy(
         update={"guest": converted.guest, "warnings": [*converted.warnings, *plain.warnings]}
