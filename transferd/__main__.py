@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -47,9 +48,18 @@ ResultFile = Annotated[Path | None, typer.Option("--result", help="Write the res
 ProgressMode = Annotated[Mode, typer.Option("--progress", help="How to show progress, on stderr.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"transferd {metadata.version('transferd')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks.")] = False,
+    version: Annotated[  # noqa: ARG001 (its callback has ended the run if it was given)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and exit.")
+    ] = False,
 ) -> None:
     """Logs are key=value lines on stderr; values are repr'd, so names cannot forge lines."""
     structlog.configure(
@@ -101,7 +111,7 @@ def copy_command(
     ],
     vcenter: VCenterFile = None,
     vm: Annotated[str | None, typer.Option("--vm", help="Name of the VM, with --vcenter.")] = None,
-    disk: Annotated[int, typer.Option("--disk", help="Number of its disk, from 0.")] = 0,
+    disk: Annotated[int | None, typer.Option("--disk", help="Number of its disk, from 0 (default).")] = None,
     verify: Annotated[
         Literal["target", "none"], typer.Option(help="Re-read the target and compare, or not.")
     ] = "target",
@@ -118,11 +128,13 @@ def copy_command(
     if vcenter is None:
         if len(paths) != 2:  # noqa: PLR2004 (source and target)
             raise UsageError("give SOURCE and TARGET, or --vcenter, --vm and TARGET")
+        if vm is not None or disk is not None:
+            raise UsageError("--vm and --disk need --vcenter")
         job = partial(_copy, paths[0], Path(paths[1]))
     else:
         if len(paths) != 1 or vm is None:
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
-        job = partial(_copy_vm_disk, vcenter, vm, disk, Path(paths[0]))
+        job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]))
 
     def work() -> Result:
         with show(progress) as shown:

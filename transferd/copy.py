@@ -9,7 +9,7 @@ from pathlib import Path
 from transferd import plan, verify
 from transferd.backends import Source
 from transferd.backends.file import FileSource, FileTarget
-from transferd.backends.nbd import NbdSource
+from transferd.backends.nbd_source import NbdSource
 from transferd.digest import Digests
 from transferd.engine import Copy, Limits
 from transferd.errors import UsageError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from transferd import copy, nbdkit
 from transferd.backends.file import FileTarget
-from transferd.backends.nbd import NbdSource
+from transferd.backends.nbd_source import NbdSource
 from transferd.copy import Copied, How
 from transferd.errors import Error, SourceError, UsageError
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk

@@ -138,6 +138,16 @@ def test_a_server_that_stays_away_ends_the_copy_with_exit_10(tmp_path: Path, nbd
     assert result_of(result)["error"]["exit_code"] == 10
 
 
+def test_a_server_whose_extents_fail_is_read_whole(tmp_path: Path, nbd_server):
+    source = dsl.write("A--B", tmp_path / "source")
+    server = nbd_server("--filter=error", "file", str(source), "error-extents-rate=100%")
+    target, result = tmp_path / "target", tmp_path / "result.json"
+
+    assert transferd("copy", server.uri, target, "--result", result).returncode == 0
+    assert source.read_bytes() == target.read_bytes()
+    assert result_of(result)["disks"][0]["data_bytes"] == 4 * MiB
+
+
 def test_a_permanent_read_error_names_its_place(tmp_path: Path, nbd_server):
     source = dsl.write("ABCD" * 2, tmp_path / "source")
     refuse = f"if [ $4 -ge {5 * MiB} ]; then echo EIO bad sector >&2; exit 1; fi"
@@ -260,6 +270,7 @@ def test_two_copies_to_one_target_are_refused(tmp_path: Path, nbd_server):
     [
         (["copy"], ["Missing argument"]),
         (["copy", "one"], ["SOURCE and TARGET"]),
+        (["copy", "source", "target", "--disk", "0"], ["need --vcenter"]),
         (["copy", "no-such-file", "target"], ["no such file"]),
         (["copy", "http://host/disk", "target"], ["not an NBD URI"]),
         (["copy", "source", "source"], ["same file"]),

@@ -1,4 +1,4 @@
-"""An NBD server as a source: one libnbd handle driven by the asyncio event loop (only importer of `nbd`).
+"""A connection to an NBD server: one libnbd handle driven by the event loop (only importer of `nbd`).
 
 libnbd is a state machine around one socket. After every call that may move it, `_watch` asks which
 directions it waits for; `aio_notify_*` moves it on, and completion callbacks settle the futures. Replies are
@@ -8,9 +8,7 @@ The socket is watched through an epoll of its own, which the loop watches in tur
 socket that reports an error (uv__poll_io in its src/unix/poll.c): of 40 copies whose server was killed, one
 hung, its socket readable and gone from uvloop's epoll. An epoll reports no error, only what its socket has.
 
-A lost connection fails every request in flight with `Transient`. `NbdSource` then reconnects and each
-request is sent again: reads are idempotent, and the old handle is closed first, so that nothing can write
-into a buffer that has been handed on.
+A lost connection fails every request in flight with `Transient`; what to do then is `nbd_source`'s decision.
 """
 
 from __future__ import annotations
@@ -20,16 +18,13 @@ import errno
 import os
 import select
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from collections.abc import Callable
+from typing import Any, Self
 
 import nbd
 
-from transferd.errors import Error, RetriesExhausted, SourceError, Transient
-from transferd.extents import Extent, merge
-from transferd.units import GiB
-
-T = TypeVar("T")
+from transferd.errors import SourceError, Transient
+from transferd.extents import Extent
 
 CONNECT_DEADLINE = 30.0  # s; a VDDK open through a busy vCenter takes seconds, never half a minute
 EVENTS = {  # libnbd's direction -> epoll's; errors and hang-ups are always reported
@@ -39,9 +34,6 @@ EVENTS = {  # libnbd's direction -> epoll's; errors and hang-ups are always repo
     nbd.AIO_DIRECTION_BOTH: select.EPOLLIN | select.EPOLLOUT,
 }
 REQUEST_DEADLINE = 60.0  # s; NFC answers in milliseconds, a host in trouble in seconds
-REQUEST_ATTEMPTS = 5  # sends of one request, each on a connection of its own
-RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new connection; then the source is gone
-STATUS_WINDOW = 2 * GiB  # bytes asked per block status request: the protocol's length is 32 bits
 
 
 class Connection:
@@ -188,103 +180,3 @@ class Connection:
             if not future.done():
                 future.set_exception(Transient(reason))
         del self._handle
-
-
-class NbdSource:
-    """A disk behind an NBD URI that survives lost connections. Use as `async with`."""
-
-    def __init__(self, uri: str, name: str, explain: Callable[[], Error | None] = lambda: None) -> None:
-        """`explain` may know better than the socket why the server is gone (nbdkit's own error output)."""
-        self._uri = uri
-        self.name = name
-        self._explain = explain
-        self._connection: Connection | None = None
-        self._reconnecting = asyncio.Lock()
-        self.size = 0
-        self.retries = 0
-
-    async def __aenter__(self) -> Self:
-        connection = await self._connected()
-        self.size = connection.size
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    async def _connected(self) -> Connection:
-        """The living connection, or a new one; one task connects while the others wait for it."""
-        async with self._reconnecting:
-            if self._connection is not None and self._connection.alive:
-                return self._connection
-            if self._connection is not None:
-                self.retries += 1
-            self._connection = await self._connect_again()
-            return self._connection
-
-    async def _connect_again(self) -> Connection:
-        for attempt, delay in enumerate((*RECONNECT_DELAYS, None), start=1):
-            try:
-                connection = await Connection.open(self._uri)
-            except Transient as error:
-                known = self._explain()
-                if known is not None and (delay is None or not isinstance(known, RetriesExhausted)):
-                    raise known from error
-                if delay is None:
-                    raise RetriesExhausted(
-                        f"{error.problem} ({attempt} attempts)",
-                        disk=self.name,
-                        operation="connect",
-                        remedy="check that the NBD server runs and is reachable, then run the command again",
-                    ) from error
-                await asyncio.sleep(delay)
-                continue
-            if self.size and connection.size != self.size:
-                found = connection.size
-                connection.close()
-                raise SourceError(f"came back with {found} bytes, was {self.size}", disk=self.name)
-            return connection
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _retried(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        """`call` on a living connection; sent again on a new one for as long as the loss is transient."""
-        for attempt in range(REQUEST_ATTEMPTS):
-            connection = await self._connected()
-            try:
-                return await call(connection)
-            except Transient as error:
-                connection.close(error.problem)
-                last = error
-            except SourceError as error:
-                raise error.within(disk=self.name) from error.__cause__
-            self.retries += attempt > 0
-        raise RetriesExhausted(
-            f"{last.problem} ({REQUEST_ATTEMPTS} attempts)",
-            disk=self.name,
-            operation=last.operation,
-            offset=last.offset,
-            remedy="the source keeps failing at this place; look at its own log",
-        ) from last
-
-    async def extents(self) -> list[Extent]:
-        """Whole disk; a server without `base:allocation` gives one data extent: slower, never wrong."""
-        connection = await self._connected()
-        if not connection.tells_extents:
-            return [Extent(0, self.size, zero=False)]
-        found: list[Extent] = []
-        start = 0
-        while start < self.size:
-            window = min(STATUS_WINDOW, self.size - start)
-            for extent in await self._status(start, window):
-                length = min(extent.length, self.size - start)
-                found.append(Extent(start, length, extent.zero))
-                start += length
-                if start == self.size:
-                    break
-        return list(merge(found))
-
-    async def _status(self, start: int, length: int) -> list[Extent]:
-        return await self._retried(lambda connection: connection.block_status(start, length))
-
-    async def pread(self, start: int, view: memoryview) -> None:
-        await self._retried(lambda connection: connection.pread(start, view))
