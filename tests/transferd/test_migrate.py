@@ -15,6 +15,7 @@ import yaml
 
 from tests import dsl, schema
 from tests.cli import refused
+from tests.doubles.inventory import find_vm
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
 from tests.line import MANIFEST, NAME, Job
 from transferd.units import MiB
@@ -135,3 +136,21 @@ def test_after_a_signal_the_source_is_as_it_was(world, before, after):
     refused(subprocess.CompletedProcess([], running.returncode, "", said), 8, "signal")
     assert json.loads(job.result.read_text())["error"]["exit_code"] == 8
     assert vsphere.power_state(NAME) == after
+
+
+def test_a_source_that_is_started_during_the_copy_spoils_it(world):
+    """Somebody, or HA, switches it on: what was read is no moment in the life of its disks."""
+    vsphere, job = world(powered_on=False, latency_us=300_000)
+    argv = [sys.executable, "-m", "transferd", "migrate", str(job.spec)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as running:
+        until = time.monotonic() + 60
+        while not (job.targets[0].exists() and job.targets[0].stat().st_blocks):
+            assert time.monotonic() < until
+            assert running.poll() is None
+            time.sleep(0.02)
+        with vsphere.connect() as service:
+            find_vm(service, NAME).PowerOnVM_Task()
+        _, said = running.communicate(timeout=60)
+
+    refused(subprocess.CompletedProcess([], running.returncode, "", said), 4, "was powered on during")
+    assert vsphere.power_state(NAME) == "on"

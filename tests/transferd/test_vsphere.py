@@ -15,7 +15,10 @@ from tests import dsl
 from tests.cli import refused, transferd
 from tests.conftest import require
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
+from transferd import config
+from transferd.model import VMRef
 from transferd.units import MiB
+from transferd.vsphere import session
 
 DISK = "A0-B--C" * 2
 TAIL = 5 * 512
@@ -260,3 +263,15 @@ def test_a_larger_file_is_refused_and_kept(settings, tmp_path: Path):
 
     refused(transferd("copy", "--vcenter", settings, "--vm", "on", target), 5, "already holds")
     assert target.stat().st_size == 100 * MiB
+
+
+async def test_a_session_that_vcenter_dropped_is_renewed(vsphere, settings):
+    """vCenter ends a session after 30 idle minutes; a copy takes longer."""
+    chosen = config.vcenter(settings)
+    async with session.connect(chosen, lambda: config.password(chosen)) as ours:
+        vm = ours.read_vm(VMRef(name="on"))
+        key = ours.content.sessionManager.currentSession.key
+        with vsphere.connect() as service:
+            service.content.sessionManager.TerminateSession([key])
+
+        assert ours.power_state(vm) == "on"

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import vim
 
+from transferd.errors import AuthenticationError
 from transferd.model import Firmware, PowerState, SourceDisk, SourceNic, SourceVM
 
 PATHS = (
@@ -37,6 +38,17 @@ CONTROLLERS = (
 )
 
 
+def power_of(values: dict[str, Any]) -> PowerState:
+    """AuthenticationError where vCenter keeps it back: a VM of unknown power must not be taken for one."""
+    if "runtime.powerState" not in values:
+        raise AuthenticationError(
+            "vCenter does not show its power state",
+            vm=values.get("name"),
+            remedy="give the role System.Read on this VM",
+        )
+    return POWER[str(values["runtime.powerState"])]
+
+
 def source_vm(moref: Any, values: dict[str, Any]) -> SourceVM:
     """Property values as the document; a VM that vCenter cannot read (no config) still has a name."""
     hardware = values.get("config.hardware")
@@ -44,11 +56,11 @@ def source_vm(moref: Any, values: dict[str, Any]) -> SourceVM:
     extra = {option.key: option.value for option in values.get("config.extraConfig") or []}
     boot = values.get("config.bootOptions")
     return SourceVM(
-        name=values["name"],
+        name=values.get("name") or moref._moId,  # noqa: SLF001
         moref=moref._moId,  # noqa: SLF001 (pyVmomi's name for it)
         instance_uuid=values.get("config.instanceUuid") or "",
         bios_uuid=values.get("config.uuid") or "",
-        power_state=POWER[str(values["runtime.powerState"])],
+        power_state=power_of(values),
         firmware=Firmware(values.get("config.firmware") or "bios"),
         secure_boot=bool(boot and boot.efiSecureBootEnabled),
         tpm=any(isinstance(device, vim.vm.device.VirtualTPM) for device in devices),

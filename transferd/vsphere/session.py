@@ -21,7 +21,7 @@ from pyVmomi import vim, vmodl
 from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
 from transferd.model import PowerState, SourceVM, VCenter, VMRef
 from transferd.vsphere import trust
-from transferd.vsphere.inventory import PATHS, POWER, source_vm
+from transferd.vsphere.inventory import PATHS, power_of, source_vm
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -104,7 +104,12 @@ class Session:
 
     def vms(self) -> list[SourceVM]:
         """The whole inventory, by name."""
-        found = [source_vm(moref, values) for moref, values in self._collect(PATHS)]
+        found = []
+        for moref, values in self._collect(PATHS):
+            try:
+                found.append(source_vm(moref, values))
+            except AuthenticationError as error:
+                log.warning("left out of the inventory", reason=str(error))
         return sorted(found, key=lambda vm: vm.name)
 
     def read_vm(self, ref: VMRef) -> SourceVM:
@@ -133,8 +138,8 @@ class Session:
         return vim.VirtualMachine(moref, self._instance._stub)  # noqa: SLF001 (pyVmomi's way to address)
 
     def power_state(self, vm: SourceVM) -> PowerState:
-        ((_, values),) = self._collect(("runtime.powerState",), [self.vm_object(vm.moref)])
-        return POWER[str(values["runtime.powerState"])]
+        ((_, values),) = self._collect(("name", "runtime.powerState"), [self.vm_object(vm.moref)])
+        return power_of(values)
 
     def wait_for(self, task: Any, operation: str, vm: str, deadline: float) -> Any:
         """Result of `task` within `deadline` seconds; its fault becomes SourceError."""
@@ -173,13 +178,21 @@ class Session:
             page = self.content.propertyCollector.RetrievePropertiesEx([spec], options)
             found = []
             while page is not None:
-                found += [(each.obj, {p.name: p.val for p in each.propSet}) for each in page.objects]
+                found += [(each.obj, _values(each)) for each in page.objects]
                 token = page.token
                 page = self.content.propertyCollector.ContinueRetrievePropertiesEx(token) if token else None
         finally:
             if view is not None:
                 view.Destroy()
         return found
+
+
+def _values(content: Any) -> dict[str, Any]:
+    """Properties by path. Unset ones are left out; a lost session must not look like an unset property."""
+    for missing in content.missingSet or ():
+        if isinstance(missing.fault, vim.fault.NotAuthenticated):
+            raise missing.fault
+    return {each.name: each.val for each in content.propSet or ()}
 
 
 @asynccontextmanager
