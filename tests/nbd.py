@@ -41,3 +41,16 @@ class NbdServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+def our_nbdkits() -> list[str]:
+    """Command lines of the nbdkit processes whose socket transferd made."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"nbdkit") and any(b"/transferd-" in word for word in words):
+            found.append(b" ".join(words).decode())
+    return found

@@ -15,6 +15,7 @@ from tests import dsl
 from tests.cli import refused, transferd
 from tests.conftest import require
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
+from tests.nbd import our_nbdkits
 from transferd import config
 from transferd.model import VMRef
 from transferd.units import MiB
@@ -72,19 +73,6 @@ def slow_copy(vsphere, folder: Path, target: Path, request_size: str) -> list[st
     vsphere.latency_us = 0
     return [sys.executable, "-m", "transferd", "copy", "--vcenter", str(settings), "--vm", "on",
             "--queue-depth", "1", "--request-size", request_size, str(target)]  # fmt: skip
-
-
-def our_nbdkits() -> list[str]:
-    """Command lines of the nbdkit processes whose socket transferd made."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"nbdkit") and any(b"/transferd-" in word for word in words):
-            found.append(b" ".join(words).decode())
-    return found
 
 
 def test_the_inventory_lists_every_vm_with_harmless_names(settings):
