@@ -6,8 +6,12 @@ does not find its root there, and with VirtIO alone in its initramfs it loses it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +131,36 @@ def test_where_conversion_is_required_it_is_exit_7_and_the_source_runs_again(dat
     assert json.loads(job.result.read_text())["outcome"] == "failed"
     assert vsphere.power_state(line.NAME) == "on"
     assert vsphere.snapshots(line.NAME) == []
+
+
+def test_a_killed_migration_leaves_no_converter_behind(guest, tmp_path: Path):
+    """Left alone, the converter goes on until it finds nobody to tell its progress: 11 seconds here."""
+    job = line.Job(tmp_path / "job")
+    with VSphere(tmp_path, [line.machine(guest)]) as vsphere:
+        job.write(vsphere)
+        argv = [sys.executable, "-m", "transferd", "migrate", str(job.spec)]
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as running:
+            wait_until(lambda: converters(job), 120)
+            running.kill()
+        wait_until(lambda: not converters(job), 6)
+
+
+def wait_until(true, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def converters(job) -> list[Path]:
+    """Processes that have this job's conversion folder on their command line: the converter, its QEMU."""
+    folder = str(job.state / "conversion").encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
 
 
 def test_a_guest_whose_virtio_cannot_be_proven_keeps_its_old_kind_of_hardware(guest, tmp_path: Path):

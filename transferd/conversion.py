@@ -76,10 +76,11 @@ def _failure(code: int, message: str) -> Error:
 async def _run(say: Callable[[str], None], *arguments: str) -> tuple[int, str]:
     """Exit code and last line of `python -m convert`; the lines before it are its progress.
 
-    -P: `convert` is never imported from the current folder.
+    setpriv (util-linux): the converter is told to stop when this process is killed. -P: `convert` is never
+    imported from the current folder.
     """
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "convert", *arguments,
+        "setpriv", "--pdeathsig=TERM", sys.executable, "-P", "-m", "convert", *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
