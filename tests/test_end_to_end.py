@@ -142,7 +142,7 @@ def test_a_killed_migration_leaves_no_converter_behind(guest, tmp_path: Path):
         with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as running:
             wait_until(lambda: converters(job), 120)
             running.kill()
-        wait_until(lambda: not converters(job), 6)
+        wait_until(lambda: not converters(job), 8)
 
 
 def wait_until(true, seconds: float) -> None:
