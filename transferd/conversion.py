@@ -11,20 +11,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from transferd import config, errors, process
+from pydantic import ValidationError
+
+from transferd import errors, process
 from transferd.errors import ConversionError, Error
 from transferd.model import ConversionResult, ManifestRequest
 from transferd.state import State, write_text
+from transferd.units import MiB
 
 DEADLINE = 1800.0  # s; a conversion takes seconds, two minutes without KVM
 STOP_DEADLINE = 60.0  # s to end in order after SIGTERM: an appliance has to be shut down
 
+MAX_RESULT = 16 * MiB  # a range written takes 60 bytes, and a conversion writes tens of them
 COMPLAINT = "transferd-convert: error: "
 KINDS = {
     kind.exit_code: kind
     for kind in (
         errors.UsageError, errors.AuthenticationError, errors.SourceError, errors.TargetError,
-        errors.IntegrityError, errors.ConversionError, errors.Cancelled,
+        errors.IntegrityError, errors.ConversionError, errors.Cancelled, errors.RetriesExhausted,
     )
 }  # fmt: skip
 
@@ -47,13 +51,24 @@ async def convert(
     )  # fmt: skip
     if not result.exists():
         raise _failure(code, said)
-    converted = config.load(result, ConversionResult)
+    converted = _read(result)
     if code == 0:
         return converted
     message = str((converted.error or {}).get("message") or said)
     if code != ConversionError.exit_code or required:
         raise _failure(code, message)
     return converted
+
+
+def _read(path: Path) -> ConversionResult:
+    """The converter's result. It comes from a process that parsed hostile bytes, so it is read strictly."""
+    try:
+        if path.stat().st_size > MAX_RESULT:
+            raise ConversionError(f"{path} is larger than {MAX_RESULT} bytes", operation="read its result")
+        return ConversionResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = f"{path} is no result document ({error.error_count()} faults)"
+        raise ConversionError(problem, operation="read its result") from error
 
 
 async def manifest(request: ManifestRequest, converted: ConversionResult, state: State) -> None:
