@@ -12,6 +12,11 @@ import pytest
 
 from tests.guests import debian12
 from tests.nbd import NbdServer
+from tests.torture.seed import TODAY
+
+
+def pytest_report_header() -> str:
+    return f"first seed of the sweeps' samples: {TODAY}"
 
 
 def demand(obstacle: str | None) -> None:
