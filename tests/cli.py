@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 DEADLINE = 120.0  # s; a command that hangs is a failed test, not a stuck one
 
 
+def argv(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "transferd", *map(str, arguments)]
+
+
 def transferd(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "transferd", *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False, cwd=cwd)
+    return subprocess.run(
+        argv(*arguments), capture_output=True, text=True, timeout=DEADLINE, check=False, cwd=cwd
+    )
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    """A run that the test interferes with; use as `with`, and judge it by what `ended` returns."""
+    return subprocess.Popen(argv(*arguments), stderr=subprocess.PIPE, text=True)
+
+
+def ended(run: subprocess.Popen[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    _, said = run.communicate(timeout=seconds)
+    return subprocess.CompletedProcess(run.args, run.returncode, "", said)
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def refused(run: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

@@ -8,7 +8,6 @@ The migration is the product's own command in its own process; nothing here know
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from tests.boot import Boot
+from tests.cli import argv
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
 from tests.guests.debian12 import Guest
 
@@ -81,8 +81,8 @@ class Job:
 
     def run(self, **options: Any) -> subprocess.CompletedProcess[str]:
         """`transferd migrate`; keyword options are those of subprocess.run."""
-        argv = [sys.executable, "-m", "transferd", "migrate", str(self.spec), "--result", str(self.result)]
-        return subprocess.run(argv, timeout=DEADLINE, check=False, text=True, **options)
+        command = argv("migrate", self.spec, "--result", self.result)
+        return subprocess.run(command, timeout=DEADLINE, check=False, text=True, **options)
 
 
 def boot_facts(guest: Guest, boot: Boot) -> dict[str, Any]:

@@ -10,8 +10,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ import yaml
 
 from tests import line, schema
 from tests.boot import Hardware, boot
+from tests.cli import argv, wait_until
 from tests.doubles.vsphere import VM, Disk, VSphere
 from tests.guests import debian12, disk
 from transferd.units import MiB
@@ -138,18 +137,10 @@ def test_a_killed_migration_leaves_no_converter_behind(guest, tmp_path: Path):
     job = line.Job(tmp_path / "job")
     with VSphere(tmp_path, [line.machine(guest)]) as vsphere:
         job.write(vsphere)
-        argv = [sys.executable, "-m", "transferd", "migrate", str(job.spec)]
-        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as running:
+        with subprocess.Popen(argv("migrate", job.spec), stderr=subprocess.DEVNULL) as running:
             wait_until(lambda: converters(job), 120)
             running.kill()
         wait_until(lambda: not converters(job), 8)
-
-
-def wait_until(true, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def converters(job) -> list[Path]:

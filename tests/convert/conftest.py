@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 
 import pytest
 
-from tests.conftest import demand
-
-
-def qemu_tools_missing() -> str | None:
-    missing = [tool for tool in ("qemu-img", "qemu-io") if not shutil.which(tool)]
-    return f"{', '.join(missing)} not installed (qemu-utils)" if missing else None
-
-
-def appliance_missing() -> str | None:
-    found = importlib.util.find_spec("guestfs")
-    return qemu_tools_missing() or (None if found else "python3-guestfs is not installed")
+from tests.conftest import demand, require
 
 
 @pytest.fixture(scope="session")
 def qemu_tools():
-    demand(qemu_tools_missing())
+    require("qemu-img", "qemu-io")
 
 
 @pytest.fixture(scope="session")
-def appliance():
-    demand(appliance_missing())
+def appliance(qemu_tools):  # noqa: ARG001 (an appliance works on overlays)
+    demand(None if importlib.util.find_spec("guestfs") else "python3-guestfs is not installed")
 
 
 @pytest.fixture(scope="session")

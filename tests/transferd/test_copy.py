@@ -4,14 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests import dsl
-from tests.cli import refused, transferd
+from tests.cli import argv, ended, refused, started, transferd, wait_until
 from transferd.units import MiB
 
 TAIL = 3 * 512  # disks end on a sector, hardly ever on a block
@@ -105,9 +104,7 @@ def test_a_lost_connection_is_taken_up_again_without_copying_twice(tmp_path: Pat
     source = dsl.write("ABCDEFGH" * 8, tmp_path / "source")
     server = nbd_server("--filter=rate", "file", str(source), "rate=200M")
     target, result = tmp_path / "target", tmp_path / "result.json"
-    with subprocess.Popen(
-        [sys.executable, "-m", "transferd", "copy", server.uri, str(target), "--result", str(result)]
-    ) as run:
+    with subprocess.Popen(argv("copy", server.uri, target, "--result", result)) as run:
         _wait_for_bytes(target)
         server.kill()
         server.start()
@@ -124,16 +121,12 @@ def test_a_server_that_stays_away_ends_the_copy_with_exit_10(tmp_path: Path, nbd
     source = dsl.write("ABCDEFGH" * 8, tmp_path / "source")
     server = nbd_server("--filter=rate", "file", str(source), "rate=100M")
     target, result = tmp_path / "target", tmp_path / "result.json"
-    with subprocess.Popen(
-        [sys.executable, "-m", "transferd", "copy", server.uri, str(target), "--result", str(result)],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    with started("copy", server.uri, target, "--result", result) as run:
         _wait_for_bytes(target)
         server.kill()
-        _, said = run.communicate(timeout=60)
+        done = ended(run, 60)
 
-    refused(subprocess.CompletedProcess([], run.returncode, "", said), 10, "5 attempts")
+    refused(done, 10, "5 attempts")
     assert result_of(result)["outcome"] == "failed"
     assert result_of(result)["error"]["exit_code"] == 10
 
@@ -161,36 +154,35 @@ def test_a_signal_ends_the_copy_in_order(tmp_path: Path, nbd_server):
     source = dsl.write("ABCDEFGH" * 8, tmp_path / "source")
     server = nbd_server("--filter=rate", "file", str(source), "rate=50M")
     target = tmp_path / "target"
-    with subprocess.Popen(
-        [sys.executable, "-m", "transferd", "copy", server.uri, str(target)],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    with started("copy", server.uri, target) as run:
         _wait_for_bytes(target)
         run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=30)
+        done = ended(run, 30)
 
-    refused(subprocess.CompletedProcess([], run.returncode, "", said), 8, "signal")
+    refused(done, 8, "signal")
 
 
 def test_a_write_that_never_reached_the_storage_is_found(tmp_path: Path):
     """strace makes one pwritev claim success without writing: the classic lost write."""
     source = dsl.write("ABCDEFGH", tmp_path / "source")
-    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwritev,pwritev2",
+    traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwritev,pwritev2",
             "-e", f"inject=pwritev,pwritev2:retval={4 * MiB}:when=1",
-            sys.executable, "-m", "transferd", "copy", str(source), str(tmp_path / "target")]  # fmt: skip
+            *argv("copy", source, tmp_path / "target")]  # fmt: skip
 
     refused(
-        subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False), 6, "verify at offset"
+        subprocess.run(traced, capture_output=True, text=True, timeout=120, check=False),
+        6,
+        "verify at offset",
     )
 
 
 @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
 def test_a_failed_flush_is_fatal(tmp_path: Path, call):
     source = dsl.write("AB", tmp_path / "source")
-    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:error=EIO",
-            sys.executable, "-m", "transferd", "copy", str(source), str(tmp_path / "target")]  # fmt: skip
-    run = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    injected = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO"]
+    command = argv("copy", source, tmp_path / "target")
+    traced = ["strace", "-f", "-qq", "-o", "/dev/null", *injected, *command]
+    run = subprocess.run(traced, capture_output=True, text=True, timeout=120, check=False)
 
     if call == "fsync":
         refused(run, 5, "Input/output error")
@@ -210,17 +202,13 @@ def test_a_file_system_that_fills_up_while_copying_ends_with_exit_5(
     source = dsl.write("ABCDEF", tmp_path / "source")
     server = nbd_server("--filter=delay", "file", str(source), "rdelay=1")
     target = small_file_system / "target"
-    with subprocess.Popen(
-        [sys.executable, "-m", "transferd", "copy", server.uri, str(target), "--queue-depth", "1"],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
-        _wait_until(target.exists)
+    with started("copy", server.uri, target, "--queue-depth", "1") as run:
+        wait_until(target.exists, 30)
         time.sleep(0.5)
         (small_file_system / "other").write_bytes(bytes(4 * MiB))
-        _, said = run.communicate(timeout=60)
+        done = ended(run, 60)
 
-    refused(subprocess.CompletedProcess([], run.returncode, "", said), 5, "No space left", "write at offset")
+    refused(done, 5, "No space left", "write at offset")
 
 
 def test_a_device_that_is_too_small_is_refused_with_both_sizes(tmp_path: Path, loop_device):
@@ -257,8 +245,8 @@ def test_two_copies_to_one_target_are_refused(tmp_path: Path, nbd_server):
     source = dsl.write("ABCD", tmp_path / "source")
     server = nbd_server("--filter=delay", "file", str(source), "rdelay=3")
     target = tmp_path / "target"
-    with subprocess.Popen([sys.executable, "-m", "transferd", "copy", server.uri, str(target)]) as first:
-        _wait_until(target.exists)
+    with subprocess.Popen(argv("copy", server.uri, target)) as first:
+        wait_until(target.exists, 30)
 
         refused(transferd("copy", source, target), 5, "another copy")
 
@@ -301,14 +289,7 @@ def test_progress_for_programs_is_json_lines(tmp_path: Path):
 
 
 def _wait_for_bytes(path: Path) -> None:
-    _wait_until(lambda: path.exists() and path.stat().st_blocks > 0)
-
-
-def _wait_until(true) -> None:
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: path.exists() and path.stat().st_blocks > 0, 30)
 
 
 @pytest.fixture

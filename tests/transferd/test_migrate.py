@@ -6,7 +6,6 @@ The whole line on a real guest is tests/test_end_to_end.py.
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from tests import dsl, schema
-from tests.cli import refused
+from tests.cli import ended, refused, started, wait_until
 from tests.doubles.inventory import find_vm
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
 from tests.line import MANIFEST, NAME, Job
@@ -126,17 +125,13 @@ def test_a_target_that_is_too_small_leaves_the_source_running(world, loop_device
 @pytest.mark.parametrize(("before", "after"), [(True, "on"), (False, "off")])
 def test_after_a_signal_the_source_is_as_it_was(world, before, after):
     vsphere, job = world(powered_on=before, latency_us=500_000)
-    argv = [sys.executable, "-m", "transferd", "migrate", str(job.spec), "--result", str(job.result)]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as running:
-        until = time.monotonic() + 60
-        while not (job.targets[0].exists() and job.targets[0].stat().st_blocks):
-            assert time.monotonic() < until
-            assert running.poll() is None
-            time.sleep(0.02)
+    with started("migrate", job.spec, "--result", job.result) as running:
+        wait_until(lambda: job.targets[0].exists() and job.targets[0].stat().st_blocks, 60)
+        assert running.poll() is None
         running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=60)
+        done = ended(running)
 
-    refused(subprocess.CompletedProcess([], running.returncode, "", said), 8, "signal")
+    refused(done, 8, "signal")
     assert json.loads(job.result.read_text())["error"]["exit_code"] == 8
     assert vsphere.power_state(NAME) == after
 
@@ -144,16 +139,12 @@ def test_after_a_signal_the_source_is_as_it_was(world, before, after):
 def test_a_source_that_is_started_during_the_copy_spoils_it(world):
     """Somebody, or HA, switches it on: what was read is no moment in the life of its disks."""
     vsphere, job = world(powered_on=False, latency_us=2_000_000, disks=1)
-    argv = [sys.executable, "-m", "transferd", "migrate", str(job.spec)]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as running:
-        until = time.monotonic() + 60
-        while not our_nbdkits():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+    with started("migrate", job.spec) as running:
+        wait_until(our_nbdkits, 60)
         time.sleep(0.7)  # it has opened the disk, and the first read takes two seconds
         with vsphere.connect() as service:
             find_vm(service, NAME).PowerOnVM_Task()
-        _, said = running.communicate(timeout=60)
+        done = ended(running)
 
-    refused(subprocess.CompletedProcess([], running.returncode, "", said), 4, "was powered on during")
+    refused(done, 4, "was powered on during")
     assert vsphere.power_state(NAME) == "on"

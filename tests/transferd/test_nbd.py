@@ -5,12 +5,11 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from tests import dsl
-from tests.cli import DEADLINE
+from tests.cli import DEADLINE, argv
 from tests.nbd import NbdServer
 from transferd.units import MiB
 
@@ -69,9 +68,7 @@ def test_a_reset_while_nothing_is_being_sent_is_noticed_at_once(tmp_path: Path, 
     proxy = Cut(tmp_path / "proxy.sock", server, cut_after=5 * MiB)
     target = tmp_path / "target"
     uri = f"nbd+unix:///?socket={tmp_path / 'proxy.sock'}"
-    with subprocess.Popen(
-        [sys.executable, "-m", "transferd", "copy", uri, str(target), "--queue-depth", "1"]
-    ) as proxy.client:
+    with subprocess.Popen(argv("copy", uri, target, "--queue-depth", 1)) as proxy.client:
         try:
             assert proxy.client.wait(timeout=30) == 0
         finally:

@@ -5,14 +5,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests import dsl
-from tests.cli import refused, transferd
+from tests.cli import argv, ended, refused, started, transferd, wait_until
 from tests.conftest import require
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
 from tests.nbd import our_nbdkits
@@ -59,20 +58,13 @@ def nothing_stays_behind(vsphere):
     assert vsphere.power_state("on") == "on"
 
 
-def wait_until(true) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def slow_copy(vsphere, folder: Path, target: Path, request_size: str) -> list[str]:
-    """Command line that copies the running VM's disk with one read of half a second in flight."""
+def slow_copy(vsphere, folder: Path, target: Path, request_size: str) -> list[object]:
+    """Arguments that copy the running VM's disk with one read of half a second in flight."""
     vsphere.latency_us = 500_000
     settings = vsphere.write_vcenter_yaml(folder / "slow.yaml")
     vsphere.latency_us = 0
-    return [sys.executable, "-m", "transferd", "copy", "--vcenter", str(settings), "--vm", "on",
-            "--queue-depth", "1", "--request-size", request_size, str(target)]  # fmt: skip
+    where = ("--vcenter", settings, "--vm", "on")
+    return ["copy", *where, "--queue-depth", 1, "--request-size", request_size, target]
 
 
 def test_the_inventory_lists_every_vm_with_harmless_names(settings):
@@ -127,7 +119,7 @@ def test_a_disk_is_copied_and_proven(settings, image, tmp_path: Path, name):
 def test_a_running_vm_is_read_at_one_moment(vsphere, image, tmp_path: Path):
     """What the guest writes after the snapshot does not reach the copy."""
     target, disk = tmp_path / "target", vsphere.flat_file("on", 0)
-    with subprocess.Popen(slow_copy(vsphere, tmp_path, target, "1MiB")) as run:
+    with subprocess.Popen(argv(*slow_copy(vsphere, tmp_path, target, "1MiB"))) as run:
         wait_until(lambda: vsphere.snapshots("on"))
         disk.write_bytes(b"new" + disk.read_bytes()[3:])
         assert run.wait(timeout=60) == 0
@@ -138,7 +130,7 @@ def test_a_running_vm_is_read_at_one_moment(vsphere, image, tmp_path: Path):
 
 def test_the_password_is_in_no_command_line_and_no_environment(vsphere, tmp_path: Path):
     secret = vsphere.password.encode()
-    with subprocess.Popen(slow_copy(vsphere, tmp_path, tmp_path / "target", "1MiB")) as run:
+    with subprocess.Popen(argv(*slow_copy(vsphere, tmp_path, tmp_path / "target", "1MiB"))) as run:
         wait_until(our_nbdkits)
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -151,13 +143,12 @@ def test_the_password_is_in_no_command_line_and_no_environment(vsphere, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_copy_removes_the_snapshot(vsphere, tmp_path: Path, number):
-    argv = slow_copy(vsphere, tmp_path, tmp_path / "target", "64KiB")
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as run:
+    with started(*slow_copy(vsphere, tmp_path, tmp_path / "target", "64KiB")) as run:
         wait_until(lambda: vsphere.snapshots("on"))
         run.send_signal(number)
-        _, said = run.communicate(timeout=60)
+        done = ended(run, 60)
 
-    refused(subprocess.CompletedProcess([], run.returncode, "", said), 8, "signal")
+    refused(done, 8, "signal")
 
 
 @pytest.mark.parametrize("number", [-1, 2])
