@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from convert import capabilities, manifest, pipeline
+from convert import manifest, pipeline
 from convert.files import load, write_durably
 from convert.inspection import inspect as inspect_guest
 from convert.lifeline import ENDING
@@ -26,7 +26,7 @@ from convert.plan import PlanDocument
 from convert.report import Report
 from transferd import entry
 from transferd.errors import Cancelled, UsageError, printable
-from transferd.model import ConversionResult, Firmware, ManifestRequest, SourceVM
+from transferd.model import Caps, ConversionResult, Firmware, ManifestRequest, SourceVM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def plan(disks: Disks, source: SourceFile, as_json: AsJson = False) -> None:
         drawn = pipeline.draw(guest, inspection, vm, report)
     document = PlanDocument(
         guest=report.guest,
-        caps=report.caps or capabilities.unknown(vm.firmware),
+        caps=report.caps or Caps.without_virtio(vm.firmware),
         nics=drawn.nics,
         changes=[change.document() for change in drawn.changes],
         warnings=list(report.warnings),

@@ -46,7 +46,7 @@ def of(inspection: Inspection, proofs: Sequence[Proof], firmware: Firmware) -> C
     """The hardware for this guest. VirtIO is all or nothing: without it the disks are not converted."""
     default = next((proof for proof in proofs if proof.default), None)
     if default is None or default.weakest == "missing":
-        return unknown(firmware, boot_disk=inspection.boot_disk)
+        return Caps.without_virtio(firmware, boot_disk=inspection.boot_disk)
     return Caps(
         block=BlockBus.VIRTIO,
         net=NicModel.VIRTIO,
@@ -57,11 +57,6 @@ def of(inspection: Inspection, proofs: Sequence[Proof], firmware: Firmware) -> C
         rtc=inspection.rtc,
         boot_disk=inspection.boot_disk,
     )
-
-
-def unknown(firmware: Firmware, *, boot_disk: int = 0) -> Caps:
-    """What every x86 guest can drive: for a guest that was not understood, or not converted."""
-    return Caps(block=BlockBus.SATA, net=NicModel.E1000E, firmware=firmware, boot_disk=boot_disk)
 
 
 def warnings(proofs: Sequence[Proof]) -> tuple[Warning_, ...]:

@@ -7,6 +7,7 @@ all. Names are compared as modprobe does: without the suffix, with `-` and `_` t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 SUFFIXES = (".gz", ".xz", ".zst", ".ko")
@@ -35,8 +36,13 @@ class Modules:
                 needs[path] = tuple(word for word in rest.split() if _inside(word))
         return cls(frozenset(name_of(line) for line in builtin.split()), needs)
 
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        """The first path of each name: a kernel has thousands, and is asked for a dozen many times."""
+        return {name_of(path): path for path in reversed(self.needs)}
+
     def path(self, name: str) -> str | None:
-        return next((path for path in self.needs if name_of(path) == name), None)
+        return self._by_name.get(name)
 
     def known(self, name: str) -> bool:
         return name in self.builtin or self.path(name) is not None

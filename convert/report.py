@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from convert import capabilities
 from transferd.model import Caps, Check, ConversionResult, Firmware, Guest, NicName, Step, Warning_
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Report:
 
     def result(self, error: Error | None = None) -> ConversionResult:
         """With an error the disks are as they were, so their hardware is what every guest can drive."""
-        fallback = capabilities.unknown(self.firmware, boot_disk=self.caps.boot_disk if self.caps else 0)
+        fallback = Caps.without_virtio(self.firmware, boot_disk=self.caps.boot_disk if self.caps else 0)
         return ConversionResult(
             outcome="failed" if error else "ok",
             error=error.as_document() if error else None,

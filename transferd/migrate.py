@@ -20,12 +20,10 @@ from transferd.engine import Limits
 from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
 from transferd.model import (
-    BlockBus,
     Caps,
     ConversionResult,
     Guest,
     MigrationSpec,
-    NicModel,
     SourceVM,
     Untouched,
     Warning_,
@@ -116,7 +114,7 @@ def unconverted(vm: SourceVM, code: str, reason: str) -> ConversionResult:
     return ConversionResult(
         outcome="ok",
         guest=Guest(found=False),
-        caps=Caps(block=BlockBus.SATA, net=NicModel.E1000E, firmware=vm.firmware),
+        caps=Caps.without_virtio(vm.firmware),
         warnings=[
             Warning_(code=code, message=reason, remedy="the manifest uses SATA and e1000e: boot it and check")
         ],

@@ -11,7 +11,7 @@ Every document carries `schema: 1`; a reader refuses what it does not know.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -189,6 +189,11 @@ class Caps(Document):
     agent: bool = False
     rtc: Literal["utc", "localtime"] = "utc"
     boot_disk: int = 0
+
+    @classmethod
+    def without_virtio(cls, firmware: Firmware, *, boot_disk: int = 0) -> Self:
+        """What every x86 guest can drive: for a guest that was not understood, or not converted."""
+        return cls(block=BlockBus.SATA, net=NicModel.E1000E, firmware=firmware, boot_disk=boot_disk)
 
 
 class NicName(Document):

@@ -11,15 +11,15 @@ import time
 
 import pytest
 
-from convert import capabilities, commit, overlay
+from convert import commit, overlay
 from tests.convert.memory import source
 from transferd.errors import ConversionError, IntegrityError, UsageError
-from transferd.model import ConversionResult, Firmware, Guest
+from transferd.model import Caps, ConversionResult, Firmware, Guest
 
 pytestmark = pytest.mark.usefixtures("qemu_tools")
 
 MIB = 1024 * 1024
-RESULT = ConversionResult(outcome="ok", guest=Guest(found=True), caps=capabilities.unknown(Firmware.BIOS))
+RESULT = ConversionResult(outcome="ok", guest=Guest(found=True), caps=Caps.without_virtio(Firmware.BIOS))
 
 
 @pytest.fixture
