@@ -1,40 +1,36 @@
 """The command line of the data plane.
 
 Results go to stdout and, with --result, to a document that is written on failure too; progress and logs go
-to stderr. How a process ends is `entry`'s business.
+to stderr. How a process ends is `entry`'s business. What only some commands need is imported by them: a copy
+of one disk must be reading within a quarter of a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
-import structlog
 import typer
 import uvloop
 
-from transferd import config, copy, digest, entry, report, units, vddk
-from transferd.backends.file import FileTarget
-from transferd.engine import Limits
+from transferd import copy, digest, entry, options, units
+from transferd.backends.file_target import FileTarget
+from transferd.crew import in_thread
 from transferd.errors import Cancelled, UsageError
-from transferd.migrate import migrate as run_migration
-from transferd.model import Result, VMRef
-from transferd.progress import Mode, show
-from transferd.state import State, write_text
-from transferd.vsphere import session as vsphere
-from transferd.vsphere import snapshots
+from transferd.options import CopyOptions
+from transferd.progress import Mode, Progress, show
+
+if TYPE_CHECKING:
+    from transferd.model import Result
+    from transferd.vddk import Access
 
 T = TypeVar("T")
-DEFAULTS = Limits()
-MAX_DEPTH = 64  # reads in flight; beyond it a VDDK host only queues
-LOG_LEVELS = {False: 30, True: 10}  # WARNING, DEBUG
 
 app = typer.Typer(
     add_completion=False,
@@ -56,21 +52,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks.")] = False,
-    version: Annotated[  # noqa: ARG001 (its callback has ended the run if it was given)
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log everything; show tracebacks.")
+    ] = False,
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and exit.")
     ] = False,
 ) -> None:
-    """Logs are key=value lines on stderr; values are repr'd, so names cannot forge lines."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LOG_LEVELS[debug]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    pass
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -86,7 +75,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(cancellable())
     except asyncio.CancelledError:
-        raise Cancelled("stopped by a signal", remedy="run the same command again to start over") from None
+        raise Cancelled("stopped by a signal", remedy="run the same command again to go on") from None
 
 
 def _with_result(path: Path | None, work: Callable[[], Result]) -> Result:
@@ -95,12 +84,23 @@ def _with_result(path: Path | None, work: Callable[[], Result]) -> Result:
         result = work()
     except Exception as failure:
         if path is not None:
-            error = entry.as_error(failure)
-            write_text(path, Result(outcome="failed", error=error.as_document()).to_json())
+            _write_result(path, _failed(failure))
         raise
     if path is not None:
-        write_text(path, result.to_json())
+        _write_result(path, result)
     return result
+
+
+def _write_result(path: Path, result: Result) -> None:
+    from transferd.state import write_text  # noqa: PLC0415
+
+    write_text(path, result.to_json())
+
+
+def _failed(failure: Exception) -> Result:
+    from transferd.model import Result  # noqa: PLC0415
+
+    return Result(outcome="failed", error=entry.as_error(failure).as_document())
 
 
 @app.command("copy")
@@ -112,48 +112,78 @@ def copy_command(
     vcenter: VCenterFile = None,
     vm: Annotated[str | None, typer.Option("--vm", help="Name of the VM, with --vcenter.")] = None,
     disk: Annotated[int | None, typer.Option("--disk", help="Number of its disk, from 0 (default).")] = None,
-    verify: Annotated[
-        Literal["target", "none"], typer.Option(help="Re-read the target and compare, or not.")
-    ] = "target",
-    request_size: Annotated[str, typer.Option(help="Bytes of one read, 4KiB to 4MiB.")] = "1MiB",
-    queue_depth: Annotated[int, typer.Option(min=1, max=MAX_DEPTH, help="Reads in flight.")] = DEFAULTS.depth,
+    source_id: options.SourceId = None,
+    verify: options.Verify = "target",
+    journal: options.JournalFile = None,
+    state: options.StateFolder = None,
+    resume: options.Resume = True,
+    request_size: options.RequestSize = "1MiB",
+    queue_depth: options.QueueDepth = None,
+    connections: options.Connections = None,
+    bandwidth: options.Bandwidth = None,
+    patience: options.Patience = "60s",
     progress: ProgressMode = Mode.AUTO,
     result: ResultFile = None,
 ) -> None:
-    """Copy one disk to a file or block device, and prove the copy."""
-    size = units.size(request_size)
-    if not 4 * units.KiB <= size <= 4 * units.MiB or size % 512:
-        raise UsageError(f"--request-size {request_size}: not between 4KiB and 4MiB in steps of 512")
-    limits = Limits(request_size=size, depth=queue_depth)
+    """Copy one disk to a file or block device, and prove the copy. Run it again to go on where it stopped."""
+    chosen = options.copying(
+        verify=verify,
+        journal=journal,
+        state=state,
+        resume=resume,
+        request_size=request_size,
+        queue_depth=queue_depth,
+        connections=connections,
+        bandwidth=bandwidth,
+        patience=patience,
+    )
     if vcenter is None:
         if len(paths) != 2:  # noqa: PLR2004 (source and target)
             raise UsageError("give SOURCE and TARGET, or --vcenter, --vm and TARGET")
         if vm is not None or disk is not None:
             raise UsageError("--vm and --disk need --vcenter")
-        job = partial(_copy, paths[0], Path(paths[1]))
+        job = partial(_copy, paths[0], source_id, Path(paths[1]), chosen)
     else:
         if len(paths) != 1 or vm is None:
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
-        job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]))
+        job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]), chosen)
+    done = _with_result(result, lambda: _copied(job, chosen, progress))
+    from transferd import report  # noqa: PLC0415 (rich: not before the copy)
 
-    def work() -> Result:
-        with show(progress) as shown:
-            return Result(
-                outcome="ok",
-                disks=[_run(job(copy.How(prove=verify == "target", limits=limits, progress=shown))).result],
-            )
-
-    report.disks(_with_result(result, work))
+    report.disks(done)
 
 
-async def _copy(source: str, target: Path, how: copy.How) -> copy.Copied:
+def _copied(
+    job: Callable[[copy.How], Coroutine[Any, Any, copy.Copied]], chosen: CopyOptions, mode: Mode
+) -> Result:
+    with show(mode) as shown:
+        copied = _run(job(chosen.how(shown)))
+    from transferd import outcome  # noqa: PLC0415 (pydantic: not before the copy)
+    from transferd.model import Result  # noqa: PLC0415
+
+    return Result(outcome="ok", disks=[outcome.disk(copied)])
+
+
+async def _copy(
+    source: str, source_id: str | None, target: Path, chosen: CopyOptions, how: copy.How
+) -> copy.Copied:
     copy.refuse_same(source, target)
-    async with copy.open_source(source) as opened:
-        with FileTarget(target, opened.size) as end:
-            return await copy.disk(opened, end, "disk", how)
+    journal = chosen.journal_for(target)
+    opened = copy.open_source(source, source_id=source_id, patience=how.means.limits.patience)
+    with ExitStack() as stack:
+        await in_thread(stack.enter_context, opened)
+        end = stack.enter_context(FileTarget(target, opened.size))
+        return await copy.disk(opened, end, journal, "disk", how)
 
 
-async def _copy_vm_disk(vcenter: Path, name: str, number: int, target: Path, how: copy.How) -> copy.Copied:
+async def _copy_vm_disk(
+    vcenter: Path, name: str, number: int, target: Path, chosen: CopyOptions, how: copy.How
+) -> copy.Copied:
+    from transferd import vddk  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
+    from transferd.model import VMRef  # noqa: PLC0415
+    from transferd.vsphere import snapshots  # noqa: PLC0415
+
+    journal = chosen.journal_for(target)
     async with AsyncExitStack() as stack:
         access = await _access(vcenter, stack)
         vm = await asyncio.to_thread(access.session.read_vm, VMRef(name=name))
@@ -161,10 +191,14 @@ async def _copy_vm_disk(vcenter: Path, name: str, number: int, target: Path, how
         vddk.require_library(access)
         end = stack.enter_context(FileTarget(target, disk.capacity))
         snapshot = await stack.enter_async_context(snapshots.reading_point(access.session, vm))
-        return await vddk.copy_disk(access, vm, disk, snapshot, end, how)
+        return await vddk.copy_disk(access, vm, disk, snapshot, end, journal, how)
 
 
-async def _access(vcenter: Path, stack: AsyncExitStack) -> vddk.Access:
+async def _access(vcenter: Path, stack: AsyncExitStack) -> Access:
+    from transferd import config, logs, vddk  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
+    from transferd.vsphere import session as vsphere  # noqa: PLC0415
+
+    logs.set_up()
     settings = config.vcenter(vcenter)
     password = partial(config.password, settings)
     session = await stack.enter_async_context(vsphere.connect(settings, password))
@@ -179,6 +213,7 @@ def migrate(
     result: ResultFile = None,
 ) -> None:
     """Move a whole VM: shut down, copy and prove every disk, convert, write its manifest."""
+    from transferd import report  # noqa: PLC0415 (rich and vSphere: not for a plain copy)
 
     def work() -> Result:
         with show(progress) as shown:
@@ -187,14 +222,18 @@ def migrate(
     report.migration(_with_result(result, work))
 
 
-async def _migrate(path: Path, folder: Path | None, shown: Any) -> Result:
+async def _migrate(path: Path, folder: Path | None, shown: Progress) -> Result:
+    from transferd import config  # noqa: PLC0415
+    from transferd.migrate import migrate as run_migration  # noqa: PLC0415
+    from transferd.state import State  # noqa: PLC0415
+
     spec = config.migration(path)
     name = spec.vm.name or spec.vm.moref or spec.vm.instance_uuid or ""
     chosen = folder or (Path(spec.state) if spec.state else None) or Path(f"transferd-{_file_name(name)}")
     async with AsyncExitStack() as stack:
         access = await _access(Path(spec.vcenter), stack)
         kept = State(chosen)
-        done = await run_migration(spec, access, kept, Limits(), shown)
+        done = await run_migration(spec, access, kept, shown)
     kept.write(kept.result, done)
     return done
 
@@ -210,6 +249,8 @@ def inventory(
     as_json: Annotated[bool, typer.Option("--json", help="The SourceVM document(s).")] = False,
 ) -> None:
     """List VMs, or show one VM's disks and NICs."""
+    from transferd import report  # noqa: PLC0415
+    from transferd.model import VMRef  # noqa: PLC0415
 
     async def read() -> list[Any]:
         async with AsyncExitStack() as stack:

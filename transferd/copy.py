@@ -1,50 +1,114 @@
-"""One disk, from any source to any target: open, ask for extents, plan, copy, flush, prove."""
+"""One disk, from any source to any target: open, decide what is left to do, copy, prove, heal, seal.
+
+extents -> plan less what a journal knows -> copy (verified behind the commits)
+  -> blocks that differ: forget, copy again, verify again; still different is an error
+  -> sample or all of the source read again and compared, where asked for
+  -> seal the journal, name the disk by its digest
+"""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import asyncio
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from transferd import plan, verify
+from transferd import plan, resume
 from transferd.backends import Source
-from transferd.backends.file import FileSource, FileTarget
+from transferd.backends.file_source import FileSource
+from transferd.backends.file_target import FileTarget
 from transferd.backends.nbd_source import NbdSource
+from transferd.crew import Crew, Halted, in_thread
 from transferd.digest import Digests
-from transferd.engine import Copy, Limits
-from transferd.errors import UsageError
-from transferd.extents import data_bytes
-from transferd.model import DiskResult, Verify
-from transferd.plan import Block
+from transferd.engine import Engine
+from transferd.errors import Cancelled, Error, IntegrityError, UsageError
+from transferd.extents import Extent, data_bytes
+from transferd.journal import Journal
+from transferd.limits import Means
+from transferd.plan import Work
 from transferd.progress import Progress
+from transferd.settle import Compare, ExtentsLiedError, Refresh, Write
+from transferd.stats import Sample, Stats
+from transferd.timeline import Timeline
+from transferd.verify import Verifier
 
 NBD_SCHEMES = ("nbd://", "nbds://", "nbd+unix://", "nbds+unix://")
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """What an operator chooses about a copy. `prove`: re-read the target."""
+class Proof:
+    """How a copy is proven. `target`: read it back. `source_share`: of the source's blocks, read again."""
 
-    prove: bool
-    limits: Limits
+    name: str = "target"
+    target: bool = True
+    source_share: float = 0.0
+
+
+def proof(text: str) -> Proof:
+    """`target`, `none`, `full` or `sample:PCT`. UsageError for anything else."""
+    if text == "none":
+        return Proof(text, target=False)
+    if text == "target":
+        return Proof(text)
+    if text == "full":
+        return Proof(text, source_share=1.0)
+    match = re.fullmatch(r"sample:([0-9]{1,2}(?:\.[0-9]{1,3})?|100)%?", text)
+    if match is None or float(match[1]) == 0:
+        raise UsageError(
+            f"--verify {text}: not target, sample:PCT, full or none", remedy="for example --verify sample:5"
+        )
+    return Proof(text, source_share=float(match[1]) / 100)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What an operator chooses about a copy."""
+
     progress: Progress
+    proof: Proof = field(default_factory=Proof)
+    means: Means = field(default_factory=Means)
+    from_scratch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A disk that was copied: its result, and the digest of each block as it was received."""
+    """A disk that was copied. `data`: bytes that the extents call data."""
 
-    result: DiskResult
+    label: str
+    target: str
     digests: Digests
+    data: int
+    proof: Proof
+    compared: int
+    mismatched: int
+    known: int
+    stats: Stats
+    timeline: Timeline
+    warnings: list[str]
 
 
-def open_source(name: str) -> NbdSource | FileSource:
+def open_source(name: str, *, source_id: str | None, patience: float) -> NbdSource | FileSource:
     """An NBD URI or the path of a raw file or block device."""
     if name.startswith(NBD_SCHEMES):
-        return NbdSource(name, name)
+        refuse_password(name)
+        return NbdSource(name, name, source_id=source_id, patience=patience)
     if "://" in name:
         raise UsageError(f"{name}: not an NBD URI", remedy=f"use one of {', '.join(NBD_SCHEMES)}, or a path")
     return FileSource(Path(name))
+
+
+def refuse_password(uri: str) -> None:
+    """UsageError for `user:password@`: argv can be read by every user of the machine."""
+    authority = uri.split("://", 1)[1].split("/", 1)[0]
+    user, at, _host = authority.rpartition("@")
+    if at and ":" in user:
+        raise UsageError(
+            "the source URI holds a password",
+            remedy="leave it out of the command line: use TLS certificates or a PSK file",
+        )
 
 
 def refuse_same(source: str, target: Path) -> None:
@@ -54,37 +118,218 @@ def refuse_same(source: str, target: Path) -> None:
         raise UsageError(f"{target}: source and target are the same file")
 
 
-async def disk(source: Source, target: FileTarget, label: str, how: How) -> Copied:
-    """Copy `source` to `target` and, where wanted, re-read the target and compare it block by block."""
-    began = time.monotonic()
-    extents = await source.extents()
-    data = data_bytes(extents)
-    target.require_space(data)
-    digests = Digests(source.size)
-    task = how.progress.task(f"{label} copy", source.size)
+async def disk(source: Source, target: FileTarget, journal: Path | None, label: str, how: How) -> Copied:
+    """Copy `source` to `target` and prove it. Cancelled, it records what was received before it raises."""
+    copying = _DiskCopy(source, target, label, how)
+    thread = asyncio.ensure_future(in_thread(copying.run, journal))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        copying.crew.halt()
+        with suppress(Error):
+            await thread
+        raise
 
-    def done(block: Block, name: bytes) -> None:
-        digests[block.index] = name
-        task.advance(block.length)
 
-    blocks = plan.full(source.size, extents, how.limits.request_size)
-    counters = await Copy(source, target, how.limits, done).run(blocks)
-    verified = Verify(mode="none")
-    if how.prove:
-        verifying = how.progress.task(f"{label} verify", source.size)
-        verified = await verify.target(target, digests, verifying.advance)
-    result = DiskResult(
-        label=label,
-        target=target.name,
-        size=source.size,
-        data_bytes=data,
-        read_bytes=counters.read,
-        written_bytes=counters.written,
-        zero_bytes=counters.zero,
-        skipped_bytes=counters.skipped,
-        digest=digests.disk(),
-        verify=verified,
-        elapsed_s=round(time.monotonic() - began, 3),
-        retries=source.retries,
-    )
-    return Copied(result, digests)
+class _DiskCopy:
+    """The copy of one disk, in the thread that calls `run`."""
+
+    def __init__(self, source: Source, target: FileTarget, label: str, how: How) -> None:
+        self._source = source
+        self._target = target
+        self._label = label
+        self._how = how
+        self._request_size = how.means.limits.request_size
+        self._copying = how.progress.task(f"{label} copy", source.size)
+        self._verifying = how.progress.task(f"{label} verify", source.size) if how.proof.target else None
+        self._differing: list[int] = []
+        self._warnings: list[str] = []
+        self._dice = random.Random()  # noqa: S311 (which blocks to look at again, nothing secret)
+        self.crew = Crew()
+        self.stats = Stats()
+        self.timeline = Timeline()
+
+    def run(self, path: Path | None) -> Copied:
+        try:
+            with ExitStack() as stack:
+                journal = stack.enter_context(Journal(path)) if path is not None else None
+                return self._run(journal)
+        except Halted:
+            raise Cancelled(
+                "stopped", disk=self._label, remedy="run the same command again to go on"
+            ) from None
+
+    def _run(self, journal: Journal | None) -> Copied:
+        try:
+            start = resume.begin(
+                journal,
+                self._source,
+                self._target.identity,
+                blank=self._target.fresh,
+                from_scratch=self._how.from_scratch,
+            )
+        except UsageError:
+            self._target.abandon()
+            raise
+        if start.fresh is not None:
+            self._target.fresh = start.fresh
+        if start.note:
+            self._how.progress.say(f"{self._label}: {start.note}")
+        extents = self._extents(start)
+        data = data_bytes(extents)
+        self._target.require_space(data)
+        engine = Engine(
+            self._source, self._target, start.digests, self._how.means, self.stats, self.crew, self._watched
+        )
+        self._spot_check(engine, start)
+        self._copy(engine, start, extents, journal)
+        self._heal(engine, journal)
+        compared = self._compare(engine)
+        digest = start.digests.disk()
+        if journal is not None:
+            journal.seal(digest)
+        self._watched(engine.sample())
+        return Copied(
+            self._label,
+            self._target.name,
+            start.digests,
+            data,
+            self._how.proof,
+            compared,
+            self._mismatched,
+            len(start.known),
+            self.stats,
+            self.timeline,
+            self._warnings,
+        )
+
+    _mismatched = 0
+
+    def _extents(self, start: resume.Start) -> list[Extent]:
+        if start.distrusted:
+            self._warn("the source's extents have lied before: everything is read")
+            return [Extent(0, self._source.size, zero=False)]
+        extents = self._source.extents()
+        for warning in self._source.warnings:
+            self._warn(warning)
+        return extents
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._how.progress.say(f"warning: {self._label}: {text}")
+
+    def _watched(self, sample: Sample) -> None:
+        problem = self._how.means.pace.refresh()
+        if problem is not None:
+            self._warn(problem)
+        self.timeline.add(sample)
+        self._copying.update(sample.settled, sample)
+        if self._verifying is not None:
+            self._verifying.update(sample.verified, sample)
+
+    def _spot_check(self, engine: Engine, start: resume.Start) -> None:
+        """UsageError unless the source still has what it had when the journal was written."""
+        chosen = self._dice.sample(start.known, min(resume.SPOT_CHECKS, len(start.known)))
+        differing = self._read_again(engine, sorted(chosen))
+        if differing:
+            raise UsageError(
+                "the source has changed since the journal was written",
+                disk=self._label,
+                offset=differing[0] * plan.BLOCK,
+                remedy="begin anew with --fresh",
+            )
+
+    def _copy(
+        self, engine: Engine, start: resume.Start, extents: list[Extent], journal: Journal | None
+    ) -> None:
+        known = set(start.known)
+        size = self._source.size
+        audited = plan.audit(size, extents, self._dice) if self._how.proof.target else []
+
+        def work(gap: Callable[[], int]) -> Iterator[Work]:
+            everything = plan.full(size, extents, self._request_size, audited=audited, gap=gap)
+            return plan.without(everything, known.__contains__) if known else everything
+
+        settle = (Refresh if start.refresh else Write)(
+            self._target, start.digests, self.stats, self._differing.append
+        )
+        self.stats.add(settled=sum(plan.extent_of_block(index, size).length for index in known))
+        try:
+            engine.copy(
+                work,
+                settle,
+                journal,
+                self._verifier(start.digests, self._differing.append),
+                earlier=(range(index, index + 1) for index in start.known),
+            )
+        except ExtentsLiedError as error:
+            if journal is not None:
+                journal.distrust()
+            raise error.within(disk=self._label) from None
+
+    def _verifier(self, digests: Digests, differs: Callable[[int], None]) -> Verifier | None:
+        return Verifier(self._target, digests, self.stats, differs) if self._how.proof.target else None
+
+    def _heal(self, engine: Engine, journal: Journal | None) -> None:
+        """Copy once more what the target does not hold; what it then still does not hold is an error."""
+        if not self._differing:
+            return
+        self._mismatched = len(self._differing)
+        blocks = sorted(set(self._differing))
+        expected = {index: engine.digests[index] for index in blocks}
+        self._warn(f"{len(blocks)} blocks are not on the target as received, copying them again")
+        if journal is not None:
+            journal.forget(blocks)
+        self._target.fresh = False  # what differs may be anything, so its zeros are written too
+        again: list[int] = []
+        size = self._source.size
+        engine.copy(
+            lambda _gap: (plan.whole(index, size, self._request_size) for index in blocks),
+            Write(self._target, engine.digests, self.stats, again.append),
+            journal,
+            self._verifier(engine.digests, again.append),
+        )
+        for index in again:
+            raise IntegrityError(
+                "the target does not hold what was received, not even when written again",
+                disk=self._target.name,
+                operation="verify",
+                offset=index * plan.BLOCK,
+                remedy="do not use this copy: check the target's storage, then run the command again",
+            )
+        for index, digest in expected.items():
+            if engine.digests[index] != digest:
+                raise IntegrityError(
+                    "the source gave other bytes when it was read again",
+                    disk=self._label,
+                    operation="heal",
+                    offset=index * plan.BLOCK,
+                    remedy="is the disk still being written? Check the source and this machine's memory",
+                )
+        self.stats.add(healed=len(blocks))
+
+    def _compare(self, engine: Engine) -> int:
+        """Blocks of the source read again, chosen at random; IntegrityError if one differs from the copy."""
+        share, count = self._how.proof.source_share, len(engine.digests)
+        if not share:
+            return 0
+        chosen = sorted(self._dice.sample(range(count), -int(-count * share // 1)))
+        differing = self._read_again(engine, chosen)
+        if differing:
+            raise IntegrityError(
+                f"{len(differing)} of {len(chosen)} blocks read again from the source differ from the copy",
+                disk=self._label,
+                operation="compare with source",
+                offset=min(differing) * plan.BLOCK,
+                remedy="do not use this copy: is the source still being written? Copy it anew with --fresh",
+            )
+        return len(chosen)
+
+    def _read_again(self, engine: Engine, blocks: list[int]) -> list[int]:
+        differing: list[int] = []
+        if blocks:
+            engine.compare(
+                lambda _gap: (plan.whole(index, self._source.size, self._request_size) for index in blocks),
+                Compare(engine.digests, self.stats, differing.append),
+            )
+        return differing

@@ -15,10 +15,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from transferd.errors import SourceError, UsageError
-from transferd.plan import BLOCK, block_count
+from transferd.plan import BLOCK, block_count, extent_of_block
 
 PREFIX = "blake3-4m:"
 WIDTH = 32  # bytes of one block digest
+PAGE = 4096  # digests allocated together: a sparse disk of 62 TiB must not cost 512 MiB
+
+UNKNOWN, DATA, ZERO = range(3)
 
 
 def of_block(view: bytes | bytearray | memoryview) -> bytes:
@@ -37,25 +40,59 @@ class Digests:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._table: list[bytes | None] = [None] * block_count(size)
+        self._state = bytearray(block_count(size))
+        self._pages: dict[int, bytearray] = {}
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._state)
 
     def __getitem__(self, index: int) -> bytes:
-        digest = self._table[index]
-        if digest is None:
-            raise LookupError(f"block {index} has no digest")
-        return digest
+        match self._state[index]:
+            case state if state == DATA:
+                at = index % PAGE * WIDTH
+                return bytes(self._pages[index // PAGE][at : at + WIDTH])
+            case state if state == ZERO:
+                return of_zeros(extent_of_block(index, self.size).length)
+        raise LookupError(f"block {index} has no digest")
 
     def __setitem__(self, index: int, digest: bytes) -> None:
-        self._table[index] = digest
+        page = self._pages.get(index // PAGE)
+        if page is None:
+            page = self._pages.setdefault(index // PAGE, bytearray(PAGE * WIDTH))
+        at = index % PAGE * WIDTH
+        page[at : at + WIDTH] = digest
+        self._state[index] = DATA
+
+    def __contains__(self, index: int) -> bool:
+        return self._state[index] != UNKNOWN
+
+    def set_zero(self, first: int, count: int = 1) -> None:
+        """`count` blocks from `first` are zero."""
+        self._state[first : first + count] = bytes([ZERO]) * count
+
+    def is_zero(self, index: int) -> bool:
+        """True if the block was recorded as zero, without having been read."""
+        return self._state[index] == ZERO
+
+    def forget(self, first: int, count: int = 1) -> None:
+        self._state[first : first + count] = bytes(count)
+
+    def known(self) -> list[int]:
+        """Numbers of the blocks that have a digest, in order."""
+        return [index for index, state in enumerate(self._state) if state != UNKNOWN]
 
     def disk(self) -> str:
         """The disk digest, `blake3-4m:HEX`."""
         total = blake3()
-        for index in range(len(self)):
-            total.update(self[index])
+        empty = bytes([ZERO]) * PAGE
+        page_of_zeros = of_zeros(BLOCK) * PAGE
+        for first in range(0, len(self), PAGE):
+            last = min(first + PAGE, len(self))
+            if last < len(self) and self._state[first:last] == empty:
+                total.update(page_of_zeros)
+                continue
+            for index in range(first, last):
+                total.update(self[index])
         return PREFIX + total.hexdigest()
 
 
@@ -64,7 +101,7 @@ def blocks_of(path: Path, size: int) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
         buffer = bytearray(BLOCK)
         for index in range(block_count(size)):
-            view = memoryview(buffer)[: min(BLOCK, size - index * BLOCK)]
+            view = memoryview(buffer)[: extent_of_block(index, size).length]
             filled = 0
             while filled < len(view):
                 count = file.readinto(view[filled:])

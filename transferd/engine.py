@@ -1,201 +1,225 @@
 """The copy engine: blocks in, bytes on the target, a digest per block out.
 
-    plan -> Block -> [slot of the ring] -> reads in flight -> writer thread: hash, find zeros, write -> done
-                      bounded by slots      bounded by depth
+    plan -> readers -> writers -> committer -> verifiers
+            one a session: reads in flight, recovery
+                       hash as received, find zeros, write
+                                  fdatasync, journal, in groups
+                                               read back past the cache, compare
 
-Back-pressure comes from two limits: a block starts only with a free slot of the ring, a read only with a
-free place in flight. Buffers are page-aligned slices of one anonymous mapping, so memory is fixed and
-replies are received where they are hashed and written from. Hashing, zero search and writing run in
-threads (all release the GIL): the network thread only moves requests.
+Every stage has its own threads, because each waits for something else (network, target, storage's promise),
+and all the heavy work releases the GIL. What bounds it: a ring of block buffers, the window of each session,
+a budget shared with other disks of the host, a pace. The thread that calls `run` only watches: it samples,
+opens and retires sessions by measured goodput, and ends a copy in which nothing moves any more.
 
-Structured: every task lives in one TaskGroup, the first error cancels the rest and is raised alone. A slot
-is returned only after its block ended well, because a cancelled read may still be received into it.
+Told to stop, or after an error of the source, the later stages still finish what was received: it is
+written, made durable and recorded, so a restart need not read it again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
-import mmap
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import Any
 
-from transferd import digest
 from transferd.backends import Source, Target
-from transferd.extents import Range
-from transferd.plan import BLOCK, Block
-from transferd.units import KiB, MiB
+from transferd.committer import Committer
+from transferd.crew import Crew, Halted, Stage
+from transferd.digest import Digests
+from transferd.errors import Error, TargetError
+from transferd.journal import Journal
+from transferd.limits import Means
+from transferd.plan import Run, Work
+from transferd.reader import Job, Reader, Shared, Supply
+from transferd.ring import Ring
+from transferd.sessions import Growth
+from transferd.settle import Settle, Settled
+from transferd.stats import Sample, Stats
+from transferd.verify import Verifier
+from transferd.window import Window
 
-ZERO_GRAIN = 64 * KiB  # zeros are found at this grain: VMware's own allocation unit
+TICK = 0.1  # s between looks
+WIND_DOWN = 8.0  # s that later stages get to finish after a halt; SIGTERM's grace in a pod is 30 s
 
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-_zeros = ctypes.create_string_buffer(ZERO_GRAIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a copy of one disk may hold. Defaults: 16 MiB in flight covers 1.2 GiB/s at 10 ms."""
-
-    request_size: int = MiB  # bytes per read: large enough for Python, small enough for NFC's 2 MiB
-    depth: int = 16  # reads in flight; nbdkit is started with as many threads
-    slots: int = 8  # blocks in memory, 4 MiB each
-    writers: int = 2  # threads that hash and write
+Planner = Callable[[Callable[[], int]], Iterator[Work]]  # given `gap`, the plan
 
 
 @dataclass(slots=True)
-class Counters:
-    """Bytes of one copy. `zero` counts zeros wherever they came from, `skipped` those never written."""
+class Watch:
+    """Ends a copy whose target has not moved for `limit` seconds although there is work for it."""
 
-    read: int = 0
-    written: int = 0
-    zero: int = 0
-    skipped: int = 0
+    limit: float
+    name: str
+    _moved: float = field(default_factory=time.monotonic)
+    _last: tuple[int, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a writer thread did with one block."""
-
-    digest: bytes
-    written: int
-    zero: int
-    skipped: int
-
-
-class Ring:
-    """A fixed number of page-aligned block buffers. repr says how many are in use."""
-
-    def __init__(self, slots: int) -> None:
-        memory = memoryview(mmap.mmap(-1, slots * BLOCK))
-        self._slots = slots
-        self._free: asyncio.Queue[memoryview] = asyncio.Queue()
-        for index in range(slots):
-            self._free.put_nowait(memory[index * BLOCK : (index + 1) * BLOCK])
-
-    def __repr__(self) -> str:
-        return f"<Ring {self._slots - self._free.qsize()}/{self._slots} slots in use>"
-
-    async def acquire(self) -> memoryview:
-        return await self._free.get()
-
-    def release(self, slot: memoryview) -> None:
-        self._free.put_nowait(slot)
+    def look(self, sample: Sample, pending: int) -> None:
+        """TargetError when the limit is passed. A source that is silent is the reader's business."""
+        now = time.monotonic()
+        state = (sample.settled, sample.durable, sample.verified)
+        if state != self._last or pending == 0:
+            self._last, self._moved = state, now
+        elif now - self._moved > self.limit:
+            raise TargetError(
+                f"nothing moved for {self.limit:.0f} s",
+                disk=self.name,
+                operation="write",
+                remedy="the target hangs: check its storage, then run the command again",
+            )
 
 
-def zero_runs(view: memoryview) -> Iterator[tuple[Range, bool]]:
-    """`view` as runs of zero and other bytes, at ZERO_GRAIN. Releases the GIL while it looks."""
-    base = ctypes.addressof(ctypes.c_char.from_buffer(view))
-    start, kind = 0, None
-    for offset in range(0, len(view), ZERO_GRAIN):
-        length = min(ZERO_GRAIN, len(view) - offset)
-        zero = _memcmp(base + offset, _zeros, length) == 0
-        if kind is not None and zero != kind:
-            yield Range(start, offset - start), kind
-            start = offset
-        kind = zero
-    if kind is not None:
-        yield Range(start, len(view) - start), kind
+@dataclass(slots=True)
+class Engine:
+    """What the passes over one disk have in common. `watched` is called about ten times a second."""
 
+    source: Source
+    target: Target
+    digests: Digests
+    means: Means
+    stats: Stats
+    crew: Crew
+    watched: Callable[[Sample], None]
+    _ring: Ring = field(init=False)
+    _readers: list[Reader] = field(default_factory=list)
+    _stages: list[Stage[Any]] = field(default_factory=list)
 
-def _blank_gaps(block: Block, view: memoryview) -> None:
-    """Zero what no read fills: the slot still holds an older block."""
-    position = 0
-    for read in (*block.reads, Range(block.end, 0)):
-        gap = read.start - block.start - position
-        if gap > 0:
-            ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view, position)), 0, gap)
-        position = read.end - block.start
+    def __post_init__(self) -> None:
+        self._ring = Ring(self.means.limits.slots)
 
-
-def settle(block: Block, view: memoryview, target: Target) -> Settled:
-    """Hash a received block and write it; runs in a writer thread."""
-    _blank_gaps(block, view)
-    name = digest.of_block(view)
-    written = zero = skipped = 0
-    for run, is_zero in zero_runs(view):
-        if not is_zero:
-            target.pwrite(block.start + run.start, view[run.start : run.end])
-            written += run.length
-            continue
-        zero += run.length
-        if target.fresh:
-            skipped += run.length
-        else:
-            target.zero(block.start + run.start, run.length)
-    return Settled(name, written, zero, skipped)
-
-
-def settle_zero(block: Block, target: Target) -> Settled:
-    """A block that the extents call zero: nothing to read, perhaps nothing to write."""
-    if not target.fresh:
-        target.zero(block.start, block.length)
-    skipped = block.length if target.fresh else 0
-    return Settled(digest.of_zeros(block.length), 0, block.length, skipped)
-
-
-class Copy:
-    """One run over a plan. `done(block, digest)` is called on the loop as each block is on the target."""
-
-    def __init__(
-        self, source: Source, target: Target, limits: Limits, done: Callable[[Block, bytes], None]
+    def copy(
+        self,
+        plan: Planner,
+        settle: Settle,
+        journal: Journal | None,
+        verifier: Verifier | None,
+        earlier: Iterable[range] = (),
     ) -> None:
-        self._source = source
-        self._target = target
-        self._done = done
-        self._ring = Ring(limits.slots)
-        self._in_flight = asyncio.Semaphore(limits.depth)
-        self._pool = ThreadPoolExecutor(limits.writers, thread_name_prefix="writer")
-        self.counters = Counters()
+        """Every block settled, durable, recorded and compared. The first error is raised alone, or Halted.
 
-    async def run(self, blocks: Iterable[Block]) -> Counters:
-        """Copy every block, flush the target, return what was moved. The first error is raised alone."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for block in blocks:
-                    if not block.reads:
-                        await self._finish(block, settle_zero, block, self._target)
-                        continue
-                    slot = await self._ring.acquire()
-                    group.create_task(self._block(block, slot))
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._target.flush)
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from None
-        finally:
-            self._pool.shutdown()
-        return self.counters
+        `earlier`: blocks that earlier attempts made durable; they are verified with this one's.
+        """
+        limits = self.means.limits
+        verifiers = Stage[range](
+            self.crew,
+            "verifier",
+            limits.verifiers if verifier else 0,
+            lambda blocks: self._prove(verifier, blocks),
+        )
+        committer = Committer(
+            self.target, journal, self.digests, limits, self.stats, verifiers.put if verifier else _forget
+        )
+        commits = Stage[Settled](
+            self.crew,
+            "committer",
+            1,
+            committer.take,
+            idle=committer.commit,
+            idle_after=limits.commit_seconds,
+        )
+        for blocks in earlier if verifier else ():
+            verifiers.put(blocks)
+        self._pass(plan, settle, commits.put, [commits, verifiers])
 
-    async def _block(self, block: Block, slot: memoryview) -> None:
-        view = slot[: block.length]
-        async with asyncio.TaskGroup() as group:
-            for read in block.reads:
-                offset = read.start - block.start
-                await self._in_flight.acquire()
-                group.create_task(self._read(read, view[offset : offset + read.length]))
-        await self._finish(block, settle, block, view, self._target)
-        self._ring.release(slot)
+    def compare(self, plan: Planner, settle: Settle) -> None:
+        """Read blocks of the source again, without writing anything."""
+        self._pass(plan, settle, _forget, [])
 
-    async def _read(self, read: Range, view: memoryview) -> None:
-        try:
-            await self._source.pread(read.start, view)
-        finally:
-            self._in_flight.release()
-        self.counters.read += read.length
+    def _pass(
+        self, plan: Planner, settle: Settle, settled: Callable[[Settled], None], later: list[Stage[Any]]
+    ) -> None:
+        limits = self.means.limits
+        writers = Stage[Job | Run](
+            self.crew, "writer", limits.writers, lambda item: self._settle(settle, item, settled)
+        )
+        self._stages = [writers, *later]
+        self._read(
+            Shared(
+                self.source,
+                Supply(plan(self._gap)),
+                self._ring,
+                self.means,
+                self.stats,
+                self.crew,
+                writers.put,
+            )
+        )
+        for stage in self._stages:
+            stage.close()
+            self._until(lambda: stage.done)  # noqa: B023 (used before the next turn)
+        if self.crew.error is not None:
+            raise self.crew.error
+        if self.crew.halted:
+            raise Halted
 
-    async def _finish(self, block: Block, work: Callable[..., Settled], *arguments: object) -> None:
-        loop = asyncio.get_running_loop()
-        settled = await loop.run_in_executor(self._pool, work, *arguments)
-        self.counters.written += settled.written
-        self.counters.zero += settled.zero
-        self.counters.skipped += settled.skipped
-        self._done(block, settled.digest)
+    def _read(self, shared: Shared) -> None:
+        """Run the readers until the plan is drained; sessions come and go as they pay."""
+        most = self.means.limits.connections
+        growth = Growth(most)
+        ended = [self._start_reader(shared) for _ in range(min(self.source.sessions, most))]
+
+        def done() -> bool:
+            alive = [reader for reader in self._readers if not (reader.ended or reader.retired)]
+            if alive and not shared.supply.drained:
+                change = growth.decide(len(alive), self.stats.sample().read, time.monotonic())
+                if change > 0:
+                    ended.append(self._start_reader(shared))
+                elif change < 0 and len(alive) > 1:
+                    alive[-1].retire()
+            return all(event.is_set() for event in ended)
+
+        self._until(done)
+
+    def _start_reader(self, shared: Shared) -> Event:
+        depth = self.means.limits.depth
+        reader = Reader(shared, Window(depth, depth, fixed=True) if depth else Window())
+        self._readers.append(reader)
+        return self.crew.start("reader", reader.run)
+
+    def _gap(self) -> int:
+        """What the deepest reader measured; the others see the same source."""
+        alive = [reader.window for reader in self._readers if not reader.ended]
+        deepest = max(alive, key=lambda window: window.depth, default=None)
+        return min(deepest.gap(), self.means.limits.request_size) if deepest else 0
+
+    def _settle(self, settle: Settle, item: Job | Run, settled: Callable[[Settled], None]) -> None:
+        if isinstance(item, Run):
+            settled(settle.run(item))
+            return
+        done = settle.block(item.block, item.slot[: item.block.length])
+        self._ring.release(item.slot)
+        if done is not None:
+            settled(done)
+
+    def _prove(self, verifier: Verifier | None, blocks: range) -> None:
+        if verifier is not None and not self.crew.halted:
+            verifier.blocks(blocks)
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        """Watch until `done`; after a halt, no longer than WIND_DOWN."""
+        watch = Watch(2 * self.means.limits.patience, self.target.name)
+        halted_at: float | None = None
+        while True:
+            seen = self.crew.moves
+            if done():
+                return
+            self.crew.rest(TICK, seen)
+            if self.crew.halted:
+                halted_at = halted_at or time.monotonic()
+                if time.monotonic() - halted_at > WIND_DOWN:
+                    return
+            sample = self.sample()
+            self.watched(sample)
+            try:
+                watch.look(sample, sum(stage.pending for stage in self._stages))
+            except Error as error:
+                self.crew.fail(error)
+
+    def sample(self) -> Sample:
+        alive = [reader for reader in self._readers if not reader.ended]
+        depth = sum(reader.window.depth for reader in alive)
+        return replace(self.stats.sample(), depth=depth, sessions=len(alive))
 
 
-def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error that started it: the first leaf that is no cancellation."""
-    for error in errors.exceptions:
-        leaf = first_error(error) if isinstance(error, BaseExceptionGroup) else error
-        if not isinstance(leaf, asyncio.CancelledError):
-            return leaf
-    return errors.exceptions[0]
+def _forget(_item: object) -> None:
+    """Where nobody needs to know."""

@@ -124,3 +124,7 @@ class RetriesExhausted(Error):  # noqa: N818 (an ending, not a fault)
 
 class Transient(Error):  # noqa: N818 (internal; always caught by whoever retries)
     """May well work next time: connection lost, deadline passed, server busy."""
+
+
+class Overload(Transient):
+    """The source has no memory for this request now: ask for less at once, then again."""

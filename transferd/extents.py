@@ -3,12 +3,16 @@
 An extent is *zero* only when the source promises that it reads as zeros (NBD `base:allocation` bit
 NBD_STATE_ZERO). A hole without that promise is data: VMware and nbdkit may call a range a hole whose
 content is undefined, and treating it as zeros has corrupted copies elsewhere.
+
+Everything here is one pass over ordered input: a disk may have a million extents or changed areas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from transferd.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,68 @@ def merge(extents: Iterable[Extent]) -> Iterator[Extent]:
 def data_bytes(extents: Iterable[Extent]) -> int:
     """Bytes that have to be read."""
     return sum(extent.length for extent in extents if not extent.zero)
+
+
+def joined(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
+    """Ordered ranges, neighbours joined where at most `gap` bytes lie between them."""
+    found: list[Range] = []
+    for each in ranges:
+        if found and each.start - found[-1].end <= gap:
+            last = found.pop()
+            found.append(Range(last.start, max(last.end, each.end) - last.start))
+        else:
+            found.append(Range(each.start, each.length))
+    return found
+
+
+def changed(areas: Iterable[Range], size: int) -> list[Range]:
+    """Changed areas as a service reports them, made fit to plan with: ordered, joined, within the disk.
+
+    SourceError for an area that no disk of `size` bytes can have: a service that says such things about
+    changes must not be believed about what did not change.
+    """
+    ordered = sorted((area for area in areas if area.length), key=lambda area: area.start)
+    for area in ordered:
+        if area.start < 0 or area.length < 0 or area.end > size:
+            raise SourceError(
+                f"a changed area of {area.length} bytes does not lie in the disk of {size} bytes",
+                operation="changed areas",
+                offset=area.start,
+                remedy="copy the disk whole",
+            )
+    return joined(ordered)
+
+
+def intersect(left: Sequence[Range], right: Sequence[Range]) -> list[Range]:
+    """What both have; each ordered and without overlaps."""
+    found: list[Range] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start = max(left[i].start, right[j].start)
+        end = min(left[i].end, right[j].end)
+        if start < end:
+            found.append(Range(start, end - start))
+        if left[i].end <= right[j].end:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def subtract(left: Sequence[Range], right: Sequence[Range]) -> list[Range]:
+    """What `left` has and `right` has not; each ordered and without overlaps."""
+    found: list[Range] = []
+    j = 0
+    for each in left:
+        start = each.start
+        while j < len(right) and right[j].end <= start:
+            j += 1
+        k = j
+        while k < len(right) and right[k].start < each.end:
+            if right[k].start > start:
+                found.append(Range(start, right[k].start - start))
+            start = max(start, right[k].end)
+            k += 1
+        if start < each.end:
+            found.append(Range(start, each.end - start))
+    return found

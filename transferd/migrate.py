@@ -13,12 +13,13 @@ import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
-from transferd import conversion, units, vddk
-from transferd.backends.file import FileTarget
-from transferd.copy import Copied, How
-from transferd.engine import Limits
+from transferd import conversion, outcome, units, vddk
+from transferd.backends.file_target import FileTarget
+from transferd.copy import Copied, How, proof
+from transferd.crew import first_error
 from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
+from transferd.limits import NFC_MEMORY, Budget, Means
 from transferd.model import (
     Caps,
     ConversionResult,
@@ -36,9 +37,7 @@ from transferd.vddk import Access
 from transferd.vsphere import power
 
 
-async def migrate(
-    spec: MigrationSpec, access: Access, state: State, limits: Limits, progress: Progress
-) -> ConversionResult:
+async def migrate(spec: MigrationSpec, access: Access, state: State, progress: Progress) -> ConversionResult:
     """The whole journey of one VM; returns its result document."""
     vm = await asyncio.to_thread(access.session.read_vm, spec.vm)
     state.write(state.source, vm)
@@ -49,19 +48,33 @@ async def migrate(
             ends.enter_context(FileTarget(path, disk.capacity))
             for disk, path in zip(vm.disks, paths, strict=True)
         ]
-        how = How(prove=spec.verify == "target", limits=limits, progress=progress)
+        how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY)))
         async with power.off(access.session, vm, spec.shutdown, progress):
             state.forget_conversion()
-            copies = [
-                await vddk.copy_disk(access, vm, disk, None, target, how)
-                for disk, target in zip(vm.disks, opened, strict=True)
-            ]
+            copies = await _copy_all(access, vm, opened, state, how)
             ends.close()  # conversion opens them next; an error in closing is an error of the copy
             result = await _convert(spec, vm, paths, state, progress)
             result = await _sealed(result, copies, paths, progress)
             if spec.manifest is not None:
                 await conversion.manifest(spec.manifest, result, state)
     return result
+
+
+async def _copy_all(
+    access: Access, vm: SourceVM, targets: list[FileTarget], state: State, how: How
+) -> list[Copied]:
+    """All disks at once, sharing what their host has to give. The first error stops the others in order."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            copies = [
+                group.create_task(
+                    vddk.copy_disk(access, vm, disk, None, target, state.journal(disk.key), how)
+                )
+                for disk, target in zip(vm.disks, targets, strict=True)
+            ]
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from None
+    return [copy.result() for copy in copies]
 
 
 async def _rehearse(spec: MigrationSpec, access: Access, vm: SourceVM, state: State) -> None:
@@ -133,7 +146,7 @@ async def _sealed(
         if sealed.mismatched:
             raise IntegrityError(
                 f"{len(sealed.mismatched)} blocks changed that conversion did not write",
-                disk=copied.result.label,
+                disk=copied.label,
                 operation="seal",
                 offset=sealed.mismatched[0] * BLOCK,
                 remedy="do not start this VM: check the target's storage, then migrate again",
@@ -142,7 +155,7 @@ async def _sealed(
         checked += sealed.checked
     return result.model_copy(
         update={
-            "disks": [copied.result for copied in copies],
+            "disks": [outcome.disk(copied) for copied in copies],
             "digest_converted": digests,
             "untouched": Untouched(checked=checked, mismatched=0),
         }

@@ -104,12 +104,23 @@ class SourceVM(Document):
 
 
 class Verify(Document):
-    """How the target was proven. `mode`: target, none; `blocks` counts 4 MiB digest blocks compared."""
+    """How the copy was proven. `mode`: target, sample:PCT, full, none."""
 
     mode: str
-    blocks: int = 0
+    blocks: int = Field(0, description="4 MiB blocks of the target read back and compared")
     mismatched: int = 0
-    healed: int = 0
+    healed: int = Field(0, description="blocks that differed, were copied again and then agreed")
+    source_blocks: int = Field(0, description="blocks of the source read again and compared")
+    audited_bytes: int = Field(0, description="bytes read although the extents called them empty")
+
+
+class Latency(Document):
+    """How long one kind of operation took, in milliseconds."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
 
 
 class DiskResult(Document):
@@ -127,7 +138,14 @@ class DiskResult(Document):
     verify: Verify
     rounds: list[dict[str, Any]] = Field(default_factory=list)
     elapsed_s: float
-    retries: int = 0
+    retries: int = Field(0, description="reads asked again")
+    reconnects: int = Field(0, description="sessions with the source that were lost and opened anew")
+    overloads: int = Field(0, description="reads that the source had no memory for")
+    resumed_blocks: int = Field(0, description="blocks that an earlier attempt had copied")
+    sessions: int = Field(0, description="most sessions with the source at once")
+    depth: int = Field(0, description="most reads in flight that were allowed")
+    latency: dict[str, Latency] = Field(default_factory=dict, description="read, write, sync, verify")
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Result(Document):

@@ -1,6 +1,6 @@
 """nbdkit with its vddk plugin: the only way into a VMware disk.
 
-`vddk_argv` is pure and golden-tested; `serve` owns the process. One nbdkit serves one disk: a crash takes
+`vddk_argv` is pure and golden-tested; `start` owns the process. One nbdkit serves one session: a crash takes
 nothing else down, and it ends with its parent. The password travels through a pipe, never through argv or
 the environment. The socket lives in a private folder.
 
@@ -18,20 +18,29 @@ import re
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from transferd import process
-from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
+from transferd.errors import (
+    AuthenticationError,
+    Error,
+    Overload,
+    RetriesExhausted,
+    SourceError,
+    UsageError,
+)
 
 log = structlog.get_logger()
 
 START_DEADLINE = 30.0  # s until nbdkit listens; it does not talk to vSphere before a client connects
+LINE = 1000  # characters kept of one line
+READ_SIZE = 64 * 1024
 STOP_DEADLINE = 5.0  # s for nbdkit to end after SIGTERM; a VDDK call that hangs must not keep us
-THREADS = 32  # nbdkit's own limit of requests in flight on a connection; its default is 16
+THREADS = 64  # nbdkit's own limit of requests in flight on a connection; its default is 16
 MAX_REQUEST = "2M"
 
 # What nbdkit and VDDK print, and what it means. VDDK's texts are those of VixDiskLib_GetErrorText; "Unknown
@@ -42,6 +51,8 @@ _DIAGNOSES: tuple[tuple[str, type[Error], str], ...] = (
     ("libvixDiskLib.*cannot open shared object|could not load .*libvixDiskLib", UsageError,
      "set vddk.libdir to the folder that holds lib64/libvixDiskLib.so.*"),
     ("VixDiskLib_InitEx", UsageError, "check vddk.libdir and vddk.config"),
+    ("Failed to allocate|[Oo]ut of memory|ENOMEM", Overload,
+     "the host has no NFC memory left: fewer disks at once, or smaller requests"),
     ("Insufficient permissions|[Ll]ogin|[Pp]assword|[Cc]redentials", AuthenticationError,
      "check username, passwordFile and the role's privileges on this VM"),
     ("[Tt]humbprint|[Cc]ertificate|SSL", AuthenticationError, "check that the thumbprint is the server's"),
@@ -136,59 +147,68 @@ def diagnose(said: Iterable[str], label: str) -> Error | None:
 
 
 class Server:
-    """A running nbdkit: its URI, and what it said last."""
+    """A running nbdkit: its URI, and what it said last. Ends when stopped, or with its parent."""
 
-    def __init__(self, child: asyncio.subprocess.Process, socket: Path, label: str) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, folder: str, socket: Path, label: str) -> None:
         self.child = child
         self.uri = f"nbd+unix:///?socket={socket}"
+        self._folder = folder
         self._label = label
         self._said: deque[str] = deque(maxlen=50)
+        self._listener = asyncio.ensure_future(self._listen())
 
-    async def listen(self) -> None:
-        """Keep nbdkit's last words until it closes stderr."""
+    async def _listen(self) -> None:
+        """Keep nbdkit's last words until it closes stderr; a flood of them neither blocks it nor fills us."""
         assert self.child.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
-        while line := await self.child.stderr.readline():
-            text = line.decode(errors="replace").rstrip()
-            self._said.append(text)
-            log.debug("nbdkit", disk=self._label, said=text)
+        while chunk := await self.child.stderr.read(READ_SIZE):
+            for line in chunk.splitlines():
+                text = line.decode(errors="replace").rstrip()[:LINE]
+                self._said.append(text)
+                log.debug("nbdkit", disk=self._label, said=text)
 
     def explain(self) -> Error | None:
-        return diagnose(self._said, self._label)
+        """What it complained of since this was last asked."""
+        said = [*self._said]
+        self._said.clear()
+        return diagnose(said, self._label)
 
     def last_words(self) -> str:
         return self._said[-1] if self._said else "it said nothing"
 
+    async def stop(self, *, hung: bool = False) -> None:
+        """End nbdkit, at once if it hangs, and remove its socket."""
+        await process.stop(self.child, 0.0 if hung else STOP_DEADLINE)
+        await self._listener
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-@contextlib.asynccontextmanager
-async def serve(
-    disk: VddkDisk, *, password: str, config: Mapping[str, str], label: str
-) -> AsyncIterator[Server]:
-    """Run nbdkit for one disk; yields when it listens, ends it on the way out."""
-    with tempfile.TemporaryDirectory(prefix="transferd-") as folder:
-        socket, pidfile, ini = Path(folder, "nbd.sock"), Path(folder, "pid"), Path(folder, "vddk.ini")
-        if config:
-            ini.write_text(vddk_config(config))
-        with _pipe_holding(password) as fd:
-            argv = vddk_argv(
-                disk, socket=socket, pidfile=pidfile, password_fd=fd, config=ini if config else None
-            )
-            log.debug("starting nbdkit", argv=argv)
-            child = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(fd,),
-                env={**os.environ, "LC_ALL": "C"},  # _DIAGNOSES reads English
-            )
-        server = Server(child, socket, label)
-        listener = asyncio.ensure_future(server.listen())
-        try:
-            await _listening(server, pidfile)
-            yield server
-        finally:
-            await asyncio.shield(process.stop(child, STOP_DEADLINE))
-            await listener
+
+async def start(disk: VddkDisk, *, password: str, config: Mapping[str, str], label: str) -> Server:
+    """Run nbdkit for one disk; returns when it listens.
+
+    Call it from the main thread's loop: `--exit-with-parent` binds nbdkit to the thread that started it.
+    """
+    folder = tempfile.mkdtemp(prefix="transferd-")
+    socket, pidfile, ini = Path(folder, "nbd.sock"), Path(folder, "pid"), Path(folder, "vddk.ini")
+    if config:
+        ini.write_text(vddk_config(config))
+    with _pipe_holding(password) as fd:
+        argv = vddk_argv(disk, socket=socket, pidfile=pidfile, password_fd=fd, config=ini if config else None)
+        log.debug("starting nbdkit", argv=argv)
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(fd,),
+            env={**os.environ, "LC_ALL": "C"},  # _DIAGNOSES reads English
+        )
+    server = Server(child, folder, socket, label)
+    try:
+        await _listening(server, pidfile)
+    except BaseException:
+        await asyncio.shield(server.stop())
+        raise
+    return server
 
 
 @contextlib.contextmanager

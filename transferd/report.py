@@ -32,14 +32,16 @@ def safe(text: object) -> str:
 def verdict(disk: DiskResult) -> str:
     if disk.verify.mode == "none":
         return "not verified"
-    return f"{disk.verify.blocks} blocks, {disk.verify.mismatched} differ"
+    healed = f", {disk.verify.healed} healed" if disk.verify.healed else ""
+    source = f", {disk.verify.source_blocks} with source" if disk.verify.source_blocks else ""
+    return f"{disk.verify.blocks} blocks{source}{healed}"
 
 
 def disks(result: Result) -> None:
     """One line per disk."""
     table = _table("disk", "size", "data", "time", "rate", "digest", "verified", "target")
     for disk in result.disks:
-        rate = disk.read_bytes / max(disk.elapsed_s, 1e-3)
+        rate = disk.size / max(disk.elapsed_s, 1e-3)
         table.add_row(
             safe(disk.label),
             human(disk.size),

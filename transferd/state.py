@@ -1,6 +1,7 @@
 """The state directory of one migration: the documents that its stages leave and a restart reads.
 
     STATE/source.json       the VM as it was read
+    STATE/disk-KEY.journal  what of each disk is on its target
     STATE/conversion/       overlays and result of the conversion
     STATE/manifest.yaml     the VirtualMachine
     STATE/result.json       how it ended
@@ -57,6 +58,10 @@ class State:
     @property
     def source(self) -> Path:
         return self.folder / "source.json"
+
+    def journal(self, disk: int) -> Path:
+        """The journal of the disk with this key."""
+        return self.folder / f"disk-{disk}.journal"
 
     @property
     def conversion(self) -> Path:

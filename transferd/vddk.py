@@ -1,23 +1,40 @@
 """One disk of a vSphere VM, through VDDK, to a target: the data path of every migration.
 
+Every session is an nbdkit of its own, with a connection to it: a crash or hang of VDDK takes one session
+down, never another, and opening a session anew starts from nothing.
+
 A VM that is off is read without a snapshot; then its power state is checked before and after, because a VM
 started in between would have changed the disk under the copy.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from transferd import copy, nbdkit
-from transferd.backends.file import FileTarget
-from transferd.backends.nbd_source import NbdSource
+from transferd.backends import Answer
+from transferd.backends.file_target import FileTarget
+from transferd.backends.nbd import NbdSession
+from transferd.backends.nbd_source import Sweep
 from transferd.copy import Copied, How
-from transferd.errors import Error, SourceError, UsageError
+from transferd.errors import Error, RetriesExhausted, SourceError, Transient, UsageError
+from transferd.extents import Extent
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
+from transferd.nbdkit import Server, VddkDisk
 from transferd.vsphere import power
 from transferd.vsphere.session import Session
+
+T = TypeVar("T")
+
+FIRST_ATTEMPTS = 5  # to open the disk at all
+FIRST_PAUSE = 1.0  # s between them
+SAID_WITHIN = 0.05  # s in which nbdkit's explanation of a refused read arrives behind the refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +66,175 @@ def require_library(access: Access) -> Vddk:
     return library
 
 
-@contextlib.asynccontextmanager
-async def source(
-    access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None
-) -> AsyncIterator[NbdSource]:
-    """The disk as a source, served by an nbdkit of its own for as long as the context lasts."""
-    library = require_library(access)
-    export = nbdkit.VddkDisk(
-        libdir=library.libdir,
-        server=access.session.endpoint.host,
-        port=access.session.endpoint.port,
-        user=access.config.username,
-        thumbprint=access.session.endpoint.thumbprint,
-        vm=vm.moref,
-        file=disk.path,
-        snapshot=snapshot,
-        transports=library.transports,
-    )
-    async with (
-        nbdkit.serve(export, password=access.password(), config=library.config, label=disk.label) as server,
-        NbdSource(server.uri, disk.label, server.explain) as opened,
-    ):
-        if opened.size != disk.capacity:
+class VddkSource:
+    """The disk as a source. Make it on the main thread's loop; `async with` ends every nbdkit it started."""
+
+    sessions = 1
+    stable = False  # the VM may have run since: only a changed-block round knows what it wrote
+
+    def __init__(
+        self, access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None, patience: float
+    ) -> None:
+        self._library = require_library(access)
+        self._export = VddkDisk(
+            libdir=self._library.libdir,
+            server=access.session.endpoint.host,
+            port=access.session.endpoint.port,
+            user=access.config.username,
+            thumbprint=access.session.endpoint.thumbprint,
+            vm=vm.moref,
+            file=disk.path,
+            snapshot=snapshot,
+            transports=self._library.transports,
+        )
+        self._password = access.password
+        self._loop = asyncio.get_running_loop()
+        self._running: set[Server] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._patience = patience
+        self._sweep = Sweep(self._reached, disk.label, patience)
+        self.identity: Mapping[str, Any] = {
+            "kind": "vsphere",
+            "vm": vm.instance_uuid,
+            "disk": disk.object_id or disk.key,
+            "uuid": disk.uuid,
+        }
+        self.name = disk.label
+        self.size = disk.capacity
+        self.warnings: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for server in [*self._running]:
+            self._end(server, hung=False)
+        await asyncio.gather(*self._endings)
+
+    def extents(self) -> list[Extent]:
+        found, warnings = self._sweep.extents(self.size)
+        self.warnings += warnings
+        return found
+
+    def session(self) -> VddkSession:
+        kept = self._sweep.take()
+        if kept is not None:
+            return kept
+        return self._opened()
+
+    def _reached(self) -> VddkSession:
+        """The first session: what is wrong with it is most likely wrong with what was asked for."""
+        for attempt in range(FIRST_ATTEMPTS):
+            try:
+                return self._opened()
+            except Transient as error:
+                last = error
+                time.sleep(FIRST_PAUSE * (attempt + 1 < FIRST_ATTEMPTS))
+        raise RetriesExhausted(
+            f"{last.problem} ({FIRST_ATTEMPTS} attempts)",
+            disk=self.name,
+            operation="open",
+            remedy="see VDDK's log, then run the command again",
+        ) from last
+
+    def _opened(self) -> VddkSession:
+        """An nbdkit of its own and a connection to it. Transient, or what nbdkit says is wrong."""
+        server = self._on_loop(self._started(), nbdkit.START_DEADLINE + 5)
+        try:
+            connection = NbdSession(server.uri, self._patience)
+        except Transient as error:
+            time.sleep(SAID_WITHIN)
+            known = server.explain()
+            self.end(server, hung=False)
+            if known is not None and not isinstance(known, RetriesExhausted | Transient):
+                raise known from error
+            raise Transient(known.problem if known else error.problem, operation="open") from error
+        if connection.size != self.size:
+            connection.close()
+            self.end(server, hung=False)
             raise SourceError(
-                f"VDDK says {opened.size} bytes, vSphere {disk.capacity}", vm=vm.name, disk=disk.label
+                f"VDDK says {connection.size} bytes, vSphere {self.size}",
+                disk=self.name,
+                remedy="the disk was resized: begin anew",
             )
-        yield opened
+        return VddkSession(self, server, connection)
+
+    async def _started(self) -> Server:
+        server = await nbdkit.start(
+            self._export, password=self._password(), config=self._library.config, label=self.name
+        )
+        self._running.add(server)
+        return server
+
+    def end(self, server: Server, *, hung: bool) -> None:
+        """End one nbdkit; from any thread."""
+        self._loop.call_soon_threadsafe(lambda: self._end(server, hung=hung))
+
+    def _end(self, server: Server, *, hung: bool) -> None:
+        if server in self._running:
+            self._running.discard(server)
+            ending = self._loop.create_task(server.stop(hung=hung))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    def _on_loop(self, work: Coroutine[Any, Any, T], deadline: float) -> T:
+        waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return waiting.result(deadline)
+        except concurrent.futures.TimeoutError as error:
+            waiting.cancel()
+            raise Transient(f"nbdkit did not start within {deadline:.0f} s", operation="open") from error
+
+
+class VddkSession:
+    """A connection to an nbdkit of its own, and what that nbdkit says of a refused read."""
+
+    def __init__(self, source: VddkSource, server: Server, connection: NbdSession) -> None:
+        self._source = source
+        self._server = server
+        self._connection = connection
+        self.tells_extents = connection.tells_extents
+        self.block_status = connection.block_status
+
+    def read(self, start: int, view: memoryview, token: object) -> None:
+        self._connection.read(start, view, token)
+
+    def wait(self, timeout: float) -> list[Answer]:
+        answers = self._connection.wait(timeout)
+        if any(answer.error for answer in answers):
+            time.sleep(SAID_WITHIN)
+            known = self._server.explain()
+            return [replace(answer, error=_sharper(answer.error, known)) for answer in answers]
+        return answers
+
+    def close(self, *, hung: bool = False) -> None:
+        self._connection.close()
+        self._source.end(self._server, hung=hung)
+
+
+def _sharper(error: Error | None, known: Error | None) -> Error | None:
+    """What nbdkit said, at the place where the read was refused; a plain refusal stays one."""
+    if error is None or known is None:
+        return error
+    known.operation, known.offset = error.operation, error.offset
+    return known
 
 
 async def copy_disk(
-    access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None, target: FileTarget, how: How
+    access: Access,
+    vm: SourceVM,
+    disk: SourceDisk,
+    snapshot: str | None,
+    target: FileTarget,
+    journal: Path | None,
+    how: How,
 ) -> Copied:
     """Copy one disk and prove it. Errors name the VM and the disk."""
     try:
         if snapshot is None:
             await power.require_off(access.session, vm)
-        async with source(access, vm, disk, snapshot) as opened:
-            copied = await copy.disk(opened, target, disk.label, how)
+        async with VddkSource(access, vm, disk, snapshot, how.means.limits.patience) as source:
+            copied = await copy.disk(source, target, journal, disk.label, how)
         if snapshot is None:
             await power.require_off(access.session, vm)
     except Error as error:

@@ -1,19 +1,46 @@
 """The two ends of a copy, as the engine sees them.
 
-A `Source` is asynchronous because its latency is the network's; a `Target` is plain blocking calls that the
-engine makes from its writer threads, never on the network thread. Offsets are arguments, there is no
-position. Capabilities are declared (`fresh`), never probed with hasattr.
+A `Source` gives sessions; a `Session` belongs to one thread, which asks for many reads and waits for answers
+in whatever order they come. A `Target` is plain blocking calls from writer threads. Offsets are arguments,
+there is no position. Capabilities are declared (`fresh`), never probed with hasattr.
+
+A lost or hung session is closed and a new one opened; that, and asking again, is the reader's business
+(transferd/reader.py), the same for every source.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from transferd.errors import Error
 from transferd.extents import Extent
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of one read: `token` is what was given to `Session.read`; error None means all bytes came."""
+
+    token: Any
+    error: Error | None = None
+
+
+class Session(Protocol):
+    """One way into a source. Used by one thread."""
+
+    def read(self, start: int, view: memoryview, token: object) -> None:
+        """Begin to fill `view` from `start`. Transient: the session is lost, and with it all its reads."""
+
+    def wait(self, timeout: float) -> list[Answer]:
+        """Answers that came within `timeout` seconds, possibly none. Transient: the session is lost."""
+
+    def close(self, *, hung: bool = False) -> None:
+        """End it. Afterwards nothing writes to any view that was given to it. Closing twice is fine."""
+
+
 class Source(Protocol):
-    """Where bytes come from. Errors: `SourceError` (permanent) or `RetriesExhausted`."""
+    """Where bytes come from."""
 
     @property
     def name(self) -> str: ...
@@ -23,14 +50,26 @@ class Source(Protocol):
         """Bytes; fixed for the life of the source."""
 
     @property
-    def retries(self) -> int:
-        """Requests sent again after something passed that should not have happened."""
+    def sessions(self) -> int:
+        """How many sessions to begin with."""
 
-    async def extents(self) -> list[Extent]:
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a restart must find unchanged to go on (a journal's header holds it)."""
+
+    @property
+    def stable(self) -> bool:
+        """The same identity means the same bytes; else a restart has to look at every block again."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the operator should know, so far."""
+
+    def extents(self) -> list[Extent]:
         """The whole disk, ordered, without gaps. Asked once, before the first read."""
 
-    async def pread(self, start: int, view: memoryview) -> None:
-        """Fill `view` from `start`. Cancelled, it may still write to `view` until the source closes."""
+    def session(self) -> Session:
+        """A new session. Transient: not now. Other errors are final."""
 
 
 class Target(Protocol):
@@ -49,8 +88,8 @@ class Target(Protocol):
     def zero(self, start: int, length: int) -> None:
         """Make the range read as zeros, by the cheapest means that is certain."""
 
-    def flush(self) -> None:
-        """Make everything durable. An error here is final: the kernel reports it only once."""
+    def sync(self) -> None:
+        """Make everything written so far durable. An error here is final: the kernel reports it only once."""
 
     def reread(self, start: int, view: memoryview) -> None:
         """Read back what the storage holds, past the page cache where the target allows it."""

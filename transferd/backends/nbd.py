@@ -1,182 +1,151 @@
-"""A connection to an NBD server: one libnbd handle driven by the event loop (only importer of `nbd`).
+"""A session with an NBD server: one libnbd handle, driven by the one thread that uses it (only importer of
+`nbd`).
 
-libnbd is a state machine around one socket. After every call that may move it, `_watch` asks which
-directions it waits for; `aio_notify_*` moves it on, and completion callbacks settle the futures. Replies are
-received straight into the caller's buffer, with no copy.
-
-The socket is watched through an epoll of its own, which the loop watches in turn. libuv stops watching a
-socket that reports an error (uv__poll_io in its src/unix/poll.c): of 40 copies whose server was killed, one
-hung, its socket readable and gone from uvloop's epoll. An epoll reports no error, only what its socket has.
-
-A lost connection fails every request in flight with `Transient`; what to do then is `nbd_source`'s decision.
+libnbd is a state machine around one socket; `poll` moves it and calls the completion callbacks, all in the
+calling thread, with the GIL released while it waits. Replies are received straight into the caller's
+buffer. One Python call a wakeup costs less than an event loop's five, and nothing is shared with other
+threads: bench/test_io_models.py measures both, and libnbd 1.14 has aborted when handles of several threads
+lost their server at once (states.c:190).
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import select
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import nbd
 
+from transferd.backends import Answer
 from transferd.errors import SourceError, Transient
 from transferd.extents import Extent
 
 CONNECT_DEADLINE = 30.0  # s; a VDDK open through a busy vCenter takes seconds, never half a minute
-EVENTS = {  # libnbd's direction -> epoll's; errors and hang-ups are always reported
-    0: 0,
-    nbd.AIO_DIRECTION_READ: select.EPOLLIN,
-    nbd.AIO_DIRECTION_WRITE: select.EPOLLOUT,
-    nbd.AIO_DIRECTION_BOTH: select.EPOLLIN | select.EPOLLOUT,
-}
-REQUEST_DEADLINE = 60.0  # s; NFC answers in milliseconds, a host in trouble in seconds
+LOST = {errno.ENOTCONN, errno.ECONNRESET, errno.ESHUTDOWN, errno.EPIPE}
+MAX_SIZE = 1 << 56  # bytes; an export that claims more is no disk
 
 
-class Connection:
-    """One libnbd handle on the running loop. Not for use from other threads."""
+class NbdSession:
+    """Connected and negotiated when made. Transient: the server is not there, or does not answer in time."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._handle = nbd.NBD()
-        self._loop = asyncio.get_running_loop()
-        self._fd = -1
-        self._epoll = select.epoll()
-        self._direction = 0
-        self._pending: set[asyncio.Future[None]] = set()
-        self.alive = False
-
-    @classmethod
-    async def open(cls, uri: str) -> Self:
-        """Connected and negotiated, or Transient."""
-        connection = cls(uri)
-        await asyncio.to_thread(connection._negotiate)
-        connection._fd = connection._handle.aio_get_fd()
-        connection._epoll.register(connection._fd, 0)
-        connection._loop.add_reader(connection._epoll, connection._ready)
-        connection.alive = True
-        return connection
-
-    def _negotiate(self) -> None:
-        """Runs in a thread: resolving and connecting may change descriptors, which poll() follows."""
-        deadline = time.monotonic() + CONNECT_DEADLINE
+    def __init__(self, uri: str, deadline: float = CONNECT_DEADLINE) -> None:
+        self._handle: Any = nbd.NBD()
+        self._handle.set_pread_initialize(False)  # a failed read fails the copy; it is never used half filled
+        self._answers: list[Answer] = []
         try:
-            self._handle.add_meta_context("base:allocation")
-            self._handle.aio_connect_uri(self._uri)
-            while self._handle.aio_is_connecting():
-                if time.monotonic() > deadline:
-                    raise Transient(f"no answer within {CONNECT_DEADLINE:.0f} s", operation="connect")
-                self._handle.poll(100)
-            if not self._handle.aio_is_ready():
-                raise Transient("server ended the connection during negotiation", operation="connect")
+            self._negotiate(uri, deadline)
+            self.size = int(self._handle.get_size())
+            self.tells_extents = bool(self._handle.can_meta_context("base:allocation"))
+            self.multi_conn = bool(self._handle.can_multi_conn())
         except nbd.Error as error:
-            raise Transient(str(error.string), operation="connect") from error
+            raise Transient(_text(error), operation="connect") from error
+        if not 0 <= self.size < MAX_SIZE:
+            raise SourceError(f"the server claims a size of {self.size} bytes", operation="connect")
 
-    @property
-    def size(self) -> int:
-        return int(self._handle.get_size())
+    def _negotiate(self, uri: str, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        self._handle.add_meta_context("base:allocation")
+        self._handle.aio_connect_uri(uri)
+        while self._handle.aio_is_connecting():
+            if time.monotonic() > deadline:
+                raise Transient(f"no answer within {patience:.0f} s", operation="connect")
+            self._handle.poll(100)
+        if not self._handle.aio_is_ready():
+            raise Transient("the server ended the connection during negotiation", operation="connect")
 
-    @property
-    def tells_extents(self) -> bool:
-        return bool(self._handle.can_meta_context("base:allocation"))
+    def read(self, start: int, view: memoryview, token: object) -> None:
+        try:
+            self._handle.aio_pread(view, start, completion=partial(self._done, token, start, len(view)))
+        except nbd.Error as error:
+            raise Transient(_text(error), operation="read", offset=start) from error
 
-    async def pread(self, start: int, view: memoryview) -> None:
-        await self._request("read", start, lambda done: self._handle.aio_pread(view, start, completion=done))
+    def _done(self, token: object, start: int, length: int, error: Any) -> int:
+        code = error.value
+        if code in LOST or (code and self._handle.aio_is_dead()):
+            return 1  # the session is lost as a whole: `wait` says so
+        refusal = None
+        if code:
+            problem = f"the server answered {os.strerror(code)} for {length} bytes"
+            refusal = SourceError(problem, operation="read", offset=start)
+        self._answers.append(Answer(token, refusal))
+        return 1  # retire the command: nobody asks for it again
 
-    async def block_status(self, start: int, length: int) -> list[Extent]:
-        """Extents from `start`; the server may answer for less than `length`, never for nothing."""
+    def wait(self, timeout: float) -> list[Answer]:
+        if not self._answers:
+            self._move(timeout)
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _move(self, timeout: float) -> None:
+        try:
+            self._handle.poll(max(int(timeout * 1000), 1))
+        except nbd.Error as error:
+            raise Transient(_text(error)) from error
+        if not self._answers and (self._handle.aio_is_dead() or self._handle.aio_is_closed()):
+            raise Transient("connection lost")
+
+    def block_status(self, start: int, length: int, patience: float) -> list[Extent]:
+        """Extents from `start`; the server may answer for less than `length`, never for nothing.
+
+        SourceError: it cannot tell. Transient: connection lost, or silent for `patience` seconds.
+        """
         found: list[Extent] = []
-
-        def on_extents(context: str, offset: int, entries: list[int], _error: Any) -> int:
-            if context == "base:allocation":
-                for size, flags in zip(entries[::2], entries[1::2], strict=True):
-                    found.append(Extent(offset, size, bool(flags & nbd.STATE_ZERO)))
-                    offset += size
-            return 0
-
-        await self._request(
-            "block status",
-            start,
-            lambda done: self._handle.aio_block_status(length, start, on_extents, completion=done),
-        )
-        if not found or any(extent.length <= 0 for extent in found):
-            raise SourceError("server sent no extents", operation="block status", offset=start)
+        ended: list[int] = []
+        try:
+            self._handle.aio_block_status(
+                length,
+                start,
+                partial(_collect, found),
+                completion=partial(_end, ended),
+            )
+        except nbd.Error as error:
+            raise Transient(_text(error), operation="block status", offset=start) from error
+        deadline = time.monotonic() + patience
+        while not ended:
+            if time.monotonic() > deadline:
+                raise Transient(f"no answer within {patience:.0f} s", operation="block status", offset=start)
+            self._move(0.1)
+        if ended[0] in LOST:
+            raise Transient("connection lost", operation="block status", offset=start)
+        if ended[0]:
+            problem = f"the server answered {os.strerror(ended[0])}"
+            raise SourceError(problem, operation="block status", offset=start)
+        if not found or found[0].start != start or any(extent.length <= 0 for extent in found):
+            raise SourceError("the server sent no usable extents", operation="block status", offset=start)
         return found
 
-    async def _request(self, operation: str, start: int, send: Callable[[Any], Any]) -> None:
-        if not self.alive:
-            raise Transient("connection lost", operation=operation, offset=start)
-        future: asyncio.Future[None] = self._loop.create_future()
+    def close(self, *, hung: bool = False) -> None:  # noqa: ARG002 (a socket is closed alike)
+        """The binding has no close(): the handle closes when its last reference goes, which is this one."""
+        self._handle = _closed
+        self._answers = []
 
-        def done(error: Any) -> int:
-            if not future.done():
-                self._settle(future, operation, start, error.value)
-            return 1  # retire the command: nobody asks for it again
 
-        self._pending.add(future)
-        try:
-            try:
-                send(done)
-            except nbd.Error as error:
-                raise Transient(str(error.string), operation=operation, offset=start) from error
-            self._watch()
-            async with asyncio.timeout(REQUEST_DEADLINE):
-                await future
-        except TimeoutError as error:
-            problem = f"no answer within {REQUEST_DEADLINE:.0f} s"
-            raise Transient(problem, operation=operation, offset=start) from error
-        finally:
-            self._pending.discard(future)
+class _Closed:
+    """What is left of a handle that was closed."""
 
-    def _settle(self, future: asyncio.Future[None], operation: str, start: int, code: int) -> None:
-        if code == 0:
-            future.set_result(None)
-        elif self._handle.aio_is_dead() or code in {errno.ENOTCONN, errno.ECONNRESET, errno.ESHUTDOWN}:
-            future.set_exception(Transient("connection lost", operation=operation, offset=start))
-        else:
-            problem = f"server answered {os.strerror(code)}"
-            future.set_exception(SourceError(problem, operation=operation, offset=start))
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise Transient("session closed", operation=name)
 
-    def _ready(self) -> None:
-        """The socket is ready, or has an error or a hang-up: let libnbd move on."""
-        try:
-            for _, events in self._epoll.poll(0):
-                direction = self._handle.aio_get_direction()
-                if direction & nbd.AIO_DIRECTION_READ and events & ~select.EPOLLOUT:
-                    self._handle.aio_notify_read()
-                elif direction & nbd.AIO_DIRECTION_WRITE:
-                    self._handle.aio_notify_write()
-        except nbd.Error as error:
-            self.close(str(error.string))
-            return
-        self._watch()
 
-    def _watch(self) -> None:
-        """Wait for exactly the directions that libnbd wants."""
-        if not self.alive:
-            return
-        if self._handle.aio_is_dead() or self._handle.aio_is_closed():
-            self.close("connection lost")
-            return
-        direction = self._handle.aio_get_direction()
-        if direction != self._direction:
-            self._direction = direction
-            self._epoll.modify(self._fd, EVENTS[direction])
+_closed = _Closed()
 
-    def close(self, reason: str = "connection closed") -> None:
-        """Fail what is in flight with Transient and close the socket. Closing twice is fine.
 
-        The binding has no close(): the handle closes when its last reference goes, which is this one.
-        """
-        if not self.alive:
-            return
-        self.alive = False
-        self._loop.remove_reader(self._epoll)
-        self._epoll.close()
-        for future in [*self._pending]:
-            if not future.done():
-                future.set_exception(Transient(reason))
-        del self._handle
+def _end(ended: list[int], error: Any) -> int:
+    ended.append(error.value)
+    return 1  # retire the command
+
+
+def _collect(found: list[Extent], context: str, offset: int, entries: list[int], _error: Any) -> int:
+    """Callback of block status. Only the zero bit is a promise; a hole without it is data."""
+    if context == "base:allocation" and not found:
+        for size, flags in zip(entries[::2], entries[1::2], strict=True):
+            found.append(Extent(offset, size, bool(flags & nbd.STATE_ZERO)))
+            offset += size
+    return 0
+
+
+def _text(error: nbd.Error) -> str:
+    return str(error.string).removeprefix("nbd_").replace("\n", " ")

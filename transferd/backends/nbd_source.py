@@ -1,132 +1,160 @@
-"""A disk behind an NBD URI that survives lost connections.
-
-A request that failed for a passing reason is sent again on a new connection: reads are idempotent, and the
-old connection is closed first, so that nothing can write into a buffer that has been handed on.
-"""
+"""A disk behind an NBD URI: who it is, what its extents are, and sessions with it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-import structlog
-
-from transferd.backends.nbd import Connection
+from transferd.backends import Session
+from transferd.backends.nbd import NbdSession
 from transferd.errors import Error, RetriesExhausted, SourceError, Transient
 from transferd.extents import Extent, merge
 from transferd.units import GiB
 
-T = TypeVar("T")
-log = structlog.get_logger()
-
-REQUEST_ATTEMPTS = 5  # sends of one request, each on a connection of its own
-RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new connection; then the source is gone
+CONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new attempt to reach a server for the first time
 STATUS_WINDOW = 2 * GiB  # bytes asked per block status request: the protocol's length is 32 bits
+STATUS_ATTEMPTS = 3
+PARALLEL = 2  # sessions with a server that welcomes several (multi-conn): one socket is one core's work
+
+
+class Telling(Session, Protocol):
+    """A session that can be asked for extents."""
+
+    tells_extents: bool
+
+    @property
+    def block_status(self) -> Callable[[int, int, float], list[Extent]]: ...
+
+
+S = TypeVar("S", bound=Telling)
+
+
+class Sweep(Generic[S]):
+    """Asks a server for the extents of a whole disk, before the first read, and hands its session on."""
+
+    def __init__(self, reach: Callable[[], S], name: str, patience: float) -> None:
+        self._reach = reach
+        self._name = name
+        self._patience = patience
+        self._session: S | None = None
+
+    def session(self) -> S:
+        if self._session is None:
+            self._session = self._reach()
+        return self._session
+
+    def take(self) -> S | None:
+        """The session, for the first reader; None if there is none any more."""
+        session, self._session = self._session, None
+        return session
+
+    def extents(self, size: int) -> tuple[list[Extent], list[str]]:
+        """Whole disk, and warnings; a server that cannot tell gives one data extent: slower, never wrong."""
+        if not self.session().tells_extents:
+            return [Extent(0, size, zero=False)], []
+        try:
+            return list(merge(self._whole(size))), []
+        except SourceError as error:
+            warning = f"the source cannot tell its extents, reading everything: {error}"
+            return [Extent(0, size, zero=False)], [warning]
+
+    def _whole(self, size: int) -> list[Extent]:
+        found: list[Extent] = []
+        start = 0
+        while start < size:
+            for extent in self._status(start, min(STATUS_WINDOW, size - start)):
+                length = min(extent.length, size - start)
+                found.append(Extent(start, length, extent.zero))
+                start += length
+                if start == size:
+                    break
+        return found
+
+    def _status(self, start: int, length: int) -> list[Extent]:
+        for attempt in range(STATUS_ATTEMPTS):
+            session = self.session()
+            try:
+                return session.block_status(start, length, self._patience)
+            except Transient as error:
+                session.close()
+                self._session = None
+                last: Error = error
+            except SourceError as error:
+                last = error
+                time.sleep(0.1 * attempt)
+        raise SourceError(
+            last.problem, disk=self._name, operation=last.operation, offset=last.offset
+        ) from last
 
 
 class NbdSource:
-    """Use as `async with`."""
+    """Use as `with`. Entering connects, leaving closes what no reader took."""
 
-    def __init__(self, uri: str, name: str, explain: Callable[[], Error | None] = lambda: None) -> None:
-        """`explain` may know better than the socket why the server is gone (nbdkit's own error output)."""
+    stable = True
+
+    def __init__(self, uri: str, name: str, *, source_id: str | None, patience: float) -> None:
         self._uri = uri
         self.name = name
-        self._explain = explain
-        self._connection: Connection | None = None
-        self._reconnecting = asyncio.Lock()
+        self._source_id = source_id
+        self._patience = patience
+        self._sweep = Sweep(self._reached, name, patience)
         self.size = 0
-        self.retries = 0
+        self.sessions = 1
+        self.warnings: list[str] = []
 
-    async def __aenter__(self) -> Self:
-        connection = await self._connected()
-        self.size = connection.size
+    def __enter__(self) -> Self:
+        first = self._sweep.session()
+        self.size = first.size
+        self.sessions = PARALLEL if first.multi_conn else 1
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
+    def __exit__(self, *_exc: object) -> None:
+        left = self._sweep.take()
+        if left is not None:
+            left.close()
 
-    async def _connected(self) -> Connection:
-        """The living connection, or a new one; one task connects while the others wait for it."""
-        async with self._reconnecting:
-            if self._connection is not None and self._connection.alive:
-                return self._connection
-            if self._connection is not None:
-                self.retries += 1
-            self._connection = await self._connect_again()
-            return self._connection
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The socket's place is left out: a server that was started again may listen elsewhere."""
+        uri = re.sub(r"([?&])socket=[^&]*", r"\1socket", self._uri)
+        return {"kind": "nbd", "uri": uri, "size": self.size, "id": self._source_id}
 
-    async def _connect_again(self) -> Connection:
-        for attempt, delay in enumerate((*RECONNECT_DELAYS, None), start=1):
+    def extents(self) -> list[Extent]:
+        found, warnings = self._sweep.extents(self.size)
+        self.warnings += warnings
+        return found
+
+    def session(self) -> NbdSession:
+        return self._sweep.take() or self._connected()
+
+    def _connected(self) -> NbdSession:
+        session = NbdSession(self._uri, self._patience)
+        if self.size and session.size != self.size:
+            session.close()
+            raise SourceError(
+                f"came back with {session.size} bytes, was {self.size}",
+                disk=self.name,
+                operation="connect",
+                remedy="this is another disk, or it was resized: copy it with --fresh",
+            )
+        return session
+
+    def _reached(self) -> NbdSession:
+        """The first connection. The server may be starting, so a few attempts; then it is not there."""
+        for delay in (*CONNECT_DELAYS, None):
             try:
-                connection = await Connection.open(self._uri)
+                return self._connected()
             except Transient as error:
-                known = self._explain()
-                if known is not None and (delay is None or not isinstance(known, RetriesExhausted)):
-                    raise known from error
                 if delay is None:
                     raise RetriesExhausted(
-                        f"{error.problem} ({attempt} attempts)",
+                        f"{error.problem} ({len(CONNECT_DELAYS) + 1} attempts)",
                         disk=self.name,
                         operation="connect",
                         remedy="check that the NBD server runs and is reachable, then run the command again",
                     ) from error
-                await asyncio.sleep(delay)
-                continue
-            if self.size and connection.size != self.size:
-                found = connection.size
-                connection.close()
-                raise SourceError(f"came back with {found} bytes, was {self.size}", disk=self.name)
-            return connection
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _retried(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        """`call` on a living connection; sent again on a new one for as long as the loss is transient."""
-        for attempt in range(REQUEST_ATTEMPTS):
-            connection = await self._connected()
-            try:
-                return await call(connection)
-            except Transient as error:
-                connection.close(error.problem)
-                last = error
+                time.sleep(delay)
             except SourceError as error:
-                raise error.within(disk=self.name) from error.__cause__
-            self.retries += attempt > 0
-        raise RetriesExhausted(
-            f"{last.problem} ({REQUEST_ATTEMPTS} attempts)",
-            disk=self.name,
-            operation=last.operation,
-            offset=last.offset,
-            remedy="the source keeps failing at this place; look at its own log",
-        ) from last
-
-    async def extents(self) -> list[Extent]:
-        """Whole disk; a server that cannot tell gives one data extent: slower, never wrong."""
-        connection = await self._connected()
-        if not connection.tells_extents:
-            return [Extent(0, self.size, zero=False)]
-        try:
-            return await self._sweep()
-        except SourceError as error:
-            log.warning("the source cannot tell its extents, reading everything", reason=str(error))
-            return [Extent(0, self.size, zero=False)]
-
-    async def _sweep(self) -> list[Extent]:
-        found: list[Extent] = []
-        start = 0
-        while start < self.size:
-            window = min(STATUS_WINDOW, self.size - start)
-            for extent in await self._status(start, window):
-                length = min(extent.length, self.size - start)
-                found.append(Extent(start, length, extent.zero))
-                start += length
-                if start == self.size:
-                    break
-        return list(merge(found))
-
-    async def _status(self, start: int, length: int) -> list[Extent]:
-        return await self._retried(lambda connection: connection.block_status(start, length))
-
-    async def pread(self, start: int, view: memoryview) -> None:
-        await self._retried(lambda connection: connection.pread(start, view))
+                raise error.within(disk=self.name) from error
+        raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,18 +1,24 @@
-"""Raw files and block devices, as source and as target.
+"""Raw files and block devices to write, and what zeros cost on them.
 
-A target remembers how it came to be, because that decides what zeros cost: a file created here (or found
-empty) reads zero wherever it was not written, so zeros are skipped; anything else may hold old bytes, so
-zeros are made, by punching a hole (file) or BLKZEROOUT (device), else by writing them. What failed once for
-want of support is not tried again.
+A target remembers how it came to be, because that decides what zeros cost. The ladder:
+
+    read as zero before, for certain   -> nothing   (created here, empty, or one single hole)
+    fully allocated file               -> FALLOC_FL_ZERO_RANGE, which keeps what was reserved
+    other file                         -> FALLOC_FL_PUNCH_HOLE
+    block device                       -> BLKZEROOUT: the kernel promises zeros, by whatever means
+    none of these works                -> zeros are written
+
+A discard alone is never trusted: what it leaves behind is undefined, on encrypted devices it is noise. What
+failed once for want of support is not tried again.
 
 Data goes around the page cache (O_DIRECT) where the file system allows it: faster than through it, no memory
 taken from others, and reading back for proof sees the storage, not the cache, where a lost write would hide.
-Elsewhere the cached pages are dropped before they are read back.
+Elsewhere each write is pushed out at once and dropped from the cache before it is read back, so that a slow
+target makes the copy wait instead of filling memory with what it has not yet taken.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import fcntl
@@ -20,24 +26,30 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from transferd.errors import SourceError, TargetError, UsageError
-from transferd.extents import Extent
+from transferd.errors import TargetError, UsageError
 from transferd.units import MiB, human
 
 BLKZEROOUT = 0x127F  # linux/fs.h: _IO(0x12, 127)
 FALLOC_FL_KEEP_SIZE = 0x01  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE = 0x02
+FALLOC_FL_ZERO_RANGE = 0x10
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
 DIRECT_ALIGN = 4096  # bytes; covers 512-byte and 4 KiB sectors
+WRITE_ATTEMPTS = 3
+WRITE_PAUSE = 0.2  # s between them
 ZEROS = memoryview(mmap.mmap(-1, MiB)).toreadonly()
+
+SYNC_FILE_RANGE = 0x1 | 0x2 | 0x4  # linux/fs.h: wait before, write, wait after
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong]
+_libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_uint]
 
 Transfer = Callable[[int, Sequence[memoryview], int], int]  # os.preadv, os.pwritev
 
@@ -73,92 +85,66 @@ def _some(count: int) -> int:
     return count
 
 
-class FileSource:
-    """A raw file or block device to read. Use as `async with`."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        self.retries = 0  # a local read is not tried again: the kernel already did
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise UsageError("no such file or device", disk=self.name) from error
-        except OSError as error:
-            raise SourceError(str(error), disk=self.name, operation="open") from error
-        try:
-            self.size = os.lseek(self._fd, 0, os.SEEK_END)
-        except OSError as error:
-            os.close(self._fd)
-            raise UsageError("is neither a file nor a block device", disk=self.name) from error
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        os.close(self._fd)
-
-    async def extents(self) -> list[Extent]:
-        return await asyncio.to_thread(lambda: [*self._walk()])
-
-    def _walk(self) -> Iterator[Extent]:
-        """Holes by SEEK_DATA; devices and file systems that cannot tell give one data extent."""
-        start = 0
-        while start < self.size:
-            try:
-                data = os.lseek(self._fd, start, os.SEEK_DATA)
-                end = os.lseek(self._fd, data, os.SEEK_HOLE)
-            except OSError as error:
-                nothing_left = error.errno == errno.ENXIO
-                yield Extent(start, self.size - start, zero=nothing_left)
-                return
-            if data > start:
-                yield Extent(start, data - start, zero=True)
-            yield Extent(data, end - data, zero=False)
-            start = end
-
-    async def pread(self, start: int, view: memoryview) -> None:
-        await asyncio.to_thread(self._read, start, view)
-
-    def _read(self, start: int, view: memoryview) -> None:
-        filled = 0
-        while filled < len(view):
-            try:
-                count = os.preadv(self._fd, [view[filled:]], start + filled)
-            except OSError as error:
-                raise SourceError(
-                    error.strerror or str(error), disk=self.name, operation="read", offset=start + filled
-                ) from error
-            if count == 0:
-                raise SourceError("ends early: it was truncated", disk=self.name, offset=start + filled)
-            filled += count
-
-
 class FileTarget:
-    """A raw file or block device to fill with `size` bytes. Use as `with`; one copy at a time (flock)."""
+    """A raw file or block device to fill with `size` bytes. Use as `with`; one copy at a time (flock).
+
+    `fresh` may be corrected by who knows more: a journal remembers that an earlier attempt created the file.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
         self.name = str(path)
         self._size = size
         if size == 0:
             raise UsageError("the disk has 0 bytes: there is nothing to copy", disk=self.name)
-        created = not path.exists()
-        with _errors_of(self.name, "open"):
-            if path.is_dir():
-                raise UsageError("is a folder", disk=self.name, remedy="name a file inside it")
-            exclusive = os.O_EXCL if path.is_block_device() else os.O_CREAT  # O_EXCL: refuse a mounted device
-            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | exclusive, 0o660)
+        self._path = path
+        self._created = not path.exists()
+        self._fd = self._open(path)
         try:
-            self._device = stat.S_ISBLK(os.fstat(self._fd).st_mode)
+            self._status = os.fstat(self._fd)
+            self._device = stat.S_ISBLK(self._status.st_mode)
+            if not (self._device or stat.S_ISREG(self._status.st_mode)):
+                raise UsageError("is neither a file nor a block device", disk=self.name)
             self._claim()
             self.fresh = self._prepare()
-            if created:
+            if self._created:
                 self._sync_folder(path.parent)
         except BaseException:
             os.close(self._fd)
             raise
-        self._direct = self._open_direct(path)
+        self._direct = self._open_direct()
         self._can_zero = True
+        self._zero_mode = FALLOC_FL_KEEP_SIZE | (
+            FALLOC_FL_ZERO_RANGE if self._status.st_blocks * 512 >= size else FALLOC_FL_PUNCH_HOLE
+        )
+
+    def _open(self, path: Path) -> int:
+        """O_EXCL refuses a mounted device; O_NOFOLLOW a link that leads elsewhere than was named."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+        with _errors_of(self.name, "open"):
+            if path.is_dir():
+                raise UsageError("is a folder", disk=self.name, remedy="name a file inside it")
+            if path.is_block_device():  # /dev is full of links, and they are the administrator's
+                return os.open(path, flags | os.O_EXCL)
+            try:
+                return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o660)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise UsageError("is a symbolic link", disk=self.name, remedy="name the file") from error
+                if error.errno == errno.ENXIO:  # a FIFO or socket that nobody serves
+                    raise UsageError("is neither a file nor a block device", disk=self.name) from error
+                raise
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a restart must find unchanged: dev and inode of a file, number and size of a device."""
+        status = self._status
+        if self._device:
+            return {"kind": "device", "device": status.st_rdev, "size": os.lseek(self._fd, 0, os.SEEK_END)}
+        return {"kind": "file", "dev": status.st_dev, "inode": status.st_ino}
+
+    @property
+    def is_device(self) -> bool:
+        return self._device
 
     def _claim(self) -> None:
         try:
@@ -184,9 +170,18 @@ class FileTarget:
                     disk=self.name,
                     remedy=f"use a target of at least {human(self._size)}",
                 )
-            if not self._device:
-                os.ftruncate(self._fd, self._size)
-        return held == 0
+            if self._device:
+                return False
+            os.ftruncate(self._fd, self._size)
+            return held == 0 or self._one_hole()
+
+    def _one_hole(self) -> bool:
+        """Proof that a file reads as zeros although it has a size: not one byte of data in it."""
+        try:
+            os.lseek(self._fd, 0, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO
+        return False
 
     def _sync_folder(self, folder: Path) -> None:
         """A new file is only durable when its name is."""
@@ -197,11 +192,12 @@ class FileTarget:
             finally:
                 os.close(fd)
 
-    def _open_direct(self, path: Path) -> int | None:
+    def _open_direct(self) -> int | None:
+        """Through the descriptor, not the name: the name may lead elsewhere by now."""
         try:
-            return os.open(path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
+            return os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
         except OSError:
-            return None  # some network file systems: writes go through the cache, reread() drops it first
+            return None  # tmpfs, some network file systems
 
     def require_space(self, data: int) -> None:
         """TargetError if the file system surely cannot hold `data` more bytes: better now than at 98 %."""
@@ -218,6 +214,11 @@ class FileTarget:
                 remedy=REMEDIES[errno.ENOSPC],
             )
 
+    def abandon(self) -> None:
+        """Nothing was written and nothing will be: leave no empty file where there was none."""
+        if self._created:
+            self._path.unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         return self
 
@@ -232,10 +233,18 @@ class FileTarget:
                 raise
 
     def pwrite(self, start: int, view: memoryview) -> None:
-        done = 0
+        done = attempts = 0
         while done < len(view):
             with _errors_of(self.name, "write", start + done):
-                done += self._transfer(os.pwritev, start + done, view[done:])
+                try:
+                    done += self._transfer(os.pwritev, start + done, view[done:])
+                except OSError as error:
+                    attempts += 1
+                    if error.errno != errno.EIO or attempts == WRITE_ATTEMPTS:
+                        raise
+                    time.sleep(WRITE_PAUSE)  # a path of the storage may be failing over
+        if self._direct is None:
+            _libc.sync_file_range(self._fd, start, len(view), SYNC_FILE_RANGE)  # only a hint: sync() decides
 
     def zero(self, start: int, length: int) -> None:
         if self._can_zero and self._zero_cheaply(start, length):
@@ -249,7 +258,7 @@ class FileTarget:
             try:
                 if self._device:
                     fcntl.ioctl(self._fd, BLKZEROOUT, struct.pack("QQ", start, length))
-                elif _libc.fallocate(self._fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, length):
+                elif _libc.fallocate(self._fd, self._zero_mode, start, length):
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
@@ -259,13 +268,14 @@ class FileTarget:
                 return False
         return True
 
-    def flush(self) -> None:
+    def sync(self) -> None:
         with _errors_of(self.name, "flush"):
-            os.fsync(self._fd)
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.fdatasync(self._fd)
 
     def reread(self, start: int, view: memoryview) -> None:
         filled = 0
+        with _errors_of(self.name, "read back", start):
+            os.posix_fadvise(self._fd, start, len(view), os.POSIX_FADV_DONTNEED)
         while filled < len(view):
             with _errors_of(self.name, "read back", start + filled):
                 filled += self._transfer(os.preadv, start + filled, view[filled:])
