@@ -1,4 +1,4 @@
-"""One thread that makes settled blocks durable in groups and records them: data, fdatasync, record, fdatasync.
+"""Makes settled blocks durable in groups and records them: data, fdatasync, record, fdatasync. One thread.
 
 A group is closed by its size or its age, whichever comes first; that bounds what a crash can cost. Blocks go
 on to be verified only from here, when the storage has said that it holds them.

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferd import plan, resume
-from transferd.backends import Source
+from transferd.backends import Source, Target
 from transferd.backends.file_source import FileSource
-from transferd.backends.file_target import FileTarget
 from transferd.backends.nbd_source import NbdSource
 from transferd.crew import Crew, Halted, in_thread
 from transferd.digest import Digests
@@ -118,7 +117,7 @@ def refuse_same(source: str, target: Path) -> None:
         raise UsageError(f"{target}: source and target are the same file")
 
 
-async def disk(source: Source, target: FileTarget, journal: Path | None, label: str, how: How) -> Copied:
+async def disk(source: Source, target: Target, journal: Path | None, label: str, how: How) -> Copied:
     """Copy `source` to `target` and prove it. Cancelled, it records what was received before it raises."""
     copying = _DiskCopy(source, target, label, how)
     thread = asyncio.ensure_future(in_thread(copying.run, journal))
@@ -134,15 +133,16 @@ async def disk(source: Source, target: FileTarget, journal: Path | None, label: 
 class _DiskCopy:
     """The copy of one disk, in the thread that calls `run`."""
 
-    def __init__(self, source: Source, target: FileTarget, label: str, how: How) -> None:
+    def __init__(self, source: Source, target: Target, label: str, how: How) -> None:
         self._source = source
         self._target = target
         self._label = label
         self._how = how
-        self._request_size = how.means.limits.request_size
+        self._request_size = min(how.means.limits.request_size, source.largest)
         self._copying = how.progress.task(f"{label} copy", source.size)
         self._verifying = how.progress.task(f"{label} verify", source.size) if how.proof.target else None
         self._differing: list[int] = []
+        self._mismatched = 0
         self._warnings: list[str] = []
         self._dice = random.Random()  # noqa: S311 (which blocks to look at again, nothing secret)
         self.crew = Crew()
@@ -203,8 +203,6 @@ class _DiskCopy:
             self._warnings,
         )
 
-    _mismatched = 0
-
     def _extents(self, start: resume.Start) -> list[Extent]:
         if start.distrusted:
             self._warn("the source's extents have lied before: everything is read")
@@ -247,7 +245,9 @@ class _DiskCopy:
         audited = plan.audit(size, extents, self._dice) if self._how.proof.target else []
 
         def work(gap: Callable[[], int]) -> Iterator[Work]:
-            everything = plan.full(size, extents, self._request_size, audited=audited, gap=gap)
+            everything = plan.full(
+                size, extents, self._request_size, audited=audited, gap=gap, grain=self._source.grain
+            )
             return plan.without(everything, known.__contains__) if known else everything
 
         settle = (Refresh if start.refresh else Write)(

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from transferd.errors import UsageError
+
 T = TypeVar("T")
 
 
@@ -108,7 +110,12 @@ class Crew:
                 ended.set()
                 self._wake()
 
-        threading.Thread(target=guarded, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=guarded, name=name, daemon=True).start()
+        except RuntimeError as error:
+            raise UsageError(
+                "no more threads can be started", remedy="raise the limit of processes"
+            ) from error
         return ended
 
 

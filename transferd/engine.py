@@ -156,25 +156,35 @@ class Engine:
         """Run the readers until the plan is drained; sessions come and go as they pay."""
         most = self.means.limits.connections
         growth = Growth(most)
-        ended = [self._start_reader(shared) for _ in range(min(self.source.sessions, most))]
+        ended: list[Event] = []
+        for number in range(min(self.source.sessions, most)):
+            self._start_reader(shared, ended, first=number == 0)
 
         def done() -> bool:
             alive = [reader for reader in self._readers if not (reader.ended or reader.retired)]
             if alive and not shared.supply.drained:
                 change = growth.decide(len(alive), self.stats.sample().read, time.monotonic())
                 if change > 0:
-                    ended.append(self._start_reader(shared))
+                    self._start_reader(shared, ended, first=False)
                 elif change < 0 and len(alive) > 1:
                     alive[-1].retire()
             return all(event.is_set() for event in ended)
 
         self._until(done)
 
-    def _start_reader(self, shared: Shared) -> Event:
+    def _start_reader(self, shared: Shared, ended: list[Event], *, first: bool) -> None:
+        if not self.means.budget.enter(first=first):
+            return
         depth = self.means.limits.depth
         reader = Reader(shared, Window(depth, depth, fixed=True) if depth else Window())
         self._readers.append(reader)
-        return self.crew.start("reader", reader.run)
+        ended.append(self.crew.start("reader", lambda: self._read_all(reader)))
+
+    def _read_all(self, reader: Reader) -> None:
+        try:
+            reader.run()
+        finally:
+            self.means.budget.leave()
 
     def _gap(self) -> int:
         """What the deepest reader measured; the others see the same source."""

@@ -6,9 +6,11 @@ programs must end alike, and this is too little to be written three times.
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import typer
 
@@ -18,13 +20,45 @@ from transferd.errors import Cancelled, Error, UsageError
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run `app` and exit. Tracebacks need --debug anywhere on the command line."""
     try:
-        sys.exit(app(standalone_mode=False))
+        command = typer.main.get_command(app)
+        refuse_repeated(command, sys.argv[1:])
+        sys.exit(command(standalone_mode=False))
     except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 (the border: every failure gets its line)
         if "--debug" in sys.argv:
             traceback.print_exception(failure)
         error = as_error(failure)
         print(f"{program}: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def refuse_repeated(command: Any, arguments: list[str]) -> None:
+    """UsageError for an option given twice with different values: only one of them would be obeyed."""
+    known = {name: option for option in _options(command) for name in (*option.opts, *option.secondary_opts)}
+    seen: dict[str, str] = {}
+    for number, argument in enumerate(arguments):
+        if argument == "--":
+            return
+        name, given, value = argument.partition("=")
+        option = known.get(name)
+        if option is None or option.multiple:
+            continue
+        if option.is_flag:
+            value = name
+        elif not given:
+            value = "".join(arguments[number + 1 : number + 2])
+        if seen.setdefault(option.name, value) != value:
+            raise UsageError(
+                f"{name}: given twice, as {seen[option.name]} and as {value}", remedy="give it once"
+            )
+
+
+def _options(command: Any) -> Iterator[Any]:
+    """Options of a command and of those below it."""
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            yield parameter
+    for below in getattr(command, "commands", {}).values():
+        yield from _options(below)
 
 
 def as_error(failure: BaseException) -> Error:
@@ -34,6 +68,10 @@ def as_error(failure: BaseException) -> Error:
             return failure
         case typer.TyperException():
             return UsageError(failure.format_message(), remedy="see --help")
+        case OSError(errno=errno.EMFILE | errno.ENFILE | errno.EAGAIN | errno.ENOMEM):
+            return UsageError(
+                f"this machine's limits: {failure.strerror}", remedy="raise them: ulimit -n, -u"
+            )
         case typer.Abort() | KeyboardInterrupt():
             return Cancelled("stopped")
         case _:

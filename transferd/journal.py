@@ -8,8 +8,7 @@ is durable: data, fdatasync, record, fdatasync. So it may know less than the tar
 
     H  JSON: what is copied, onto what      B  blocks: (u64 index, 32 bytes digest)*
     Z  zero runs: (u64 first, u64 count)*   F  forgotten runs: (u64 first, u64 count)*
-    D  the source's extents lied            O  begin anew: the blocks so far are no longer what the source has
-    S  JSON: sealed, the copy is complete
+    D  the source's extents lied            S  JSON: sealed, the copy is complete
 
 A record that the file ends in the middle of was being written when the power went: it is dropped. Damage
 anywhere before the end is something else; then nothing in the journal is believed. The rules of reading are
@@ -26,7 +25,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -92,13 +91,10 @@ class Replayed:
 
     header: Header
     digests: Digests
-    blank: bool
     trust: Trust = Trust.WHOLE
     sealed: bool = False
     distrusted: bool = False
     end: int = 0
-    records: dict[str, int] = field(default_factory=dict)
-
 
 def is_journal(begin: bytes) -> bool:
     """Whether a file that begins like this may be overwritten as a journal."""
@@ -106,7 +102,7 @@ def is_journal(begin: bytes) -> bool:
 
 
 def replay(file: BinaryIO) -> Replayed | None:
-    """Read a journal; None if its header was never finished. ValueError if it is none, or without a header."""
+    """Read a journal; None if its header was never finished. ValueError if it is none."""
     magic = file.read(len(MAGIC))
     if not is_journal(magic):
         raise ValueError("it does not begin as one")
@@ -117,13 +113,12 @@ def replay(file: BinaryIO) -> Replayed | None:
     if kind != b"H":
         raise ValueError("its header is damaged")
     header = Header.parse(payload)
-    found = Replayed(header, Digests(header.size), header.blank, end=end)
+    found = Replayed(header, Digests(header.size), end=end)
     for kind, payload, end in records:
         if kind == b"" or not _apply(found, kind, payload):
             found.trust = Trust.DAMAGED
             break
         found.end = end
-        found.records[kind.decode()] = found.records.get(kind.decode(), 0) + 1
     return found
 
 
@@ -144,7 +139,7 @@ def _records(file: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def _torn(head: bytes, length: int, left: int, file: BinaryIO) -> bool:
-    """True for what a power cut leaves of the last record: it reaches to the end or past it, or only zeros."""
+    """True for what a power cut leaves of the last record: it reaches past the end, or is only zeros."""
     if len(head) < HEAD.size or left <= length <= MAX_RECORD:
         return True
     return not any(head) and not any(file.read(MAX_RECORD))
@@ -165,9 +160,6 @@ def _apply(found: Replayed, kind: bytes, payload: bytes) -> bool:
             (found.digests.set_zero if kind == b"Z" else found.digests.forget)(first, length)
     elif kind == b"D":
         found.distrusted = True
-    elif kind == b"O":
-        found.digests.forget(0, count)
-        found.blank = found.sealed = False
     elif kind == b"S":
         found.sealed = True
     else:
@@ -280,10 +272,6 @@ class Journal:
     def distrust(self) -> None:
         """The source called a range empty that holds data: never believe its extents again."""
         self._append(_framed(b"D", b""))
-
-    def anew(self) -> None:
-        """The target holds an older state of the source; every block is to be looked at again."""
-        self._append(_framed(b"O", b""))
 
     def seal(self, digest: str) -> None:
         """The copy is complete and proven."""

@@ -17,6 +17,7 @@ from transferd.units import MiB
 from transferd.window import DEEPEST
 
 SLOWEST = 64 * units.KiB  # bytes/s; below it a single read outlasts every deadline
+NFC_SESSIONS = 48  # of one host through vCenter, which has 52 (the same guide)
 NFC_MEMORY = 38 * MiB  # bytes in flight per host: 0.8 of the 48 MB that ESXi 6 and 7 give NFC (VDDK 8.0
 # programming guide, "NFC session limits"); more is answered with "Failed to allocate"
 
@@ -43,7 +44,7 @@ class Limits:
 class Pace:
     """A bandwidth limit that can change while it is in force: a rate, or `@FILE` that holds one.
 
-    A token bucket of a fifth of a second: short enough for the host's other work, long enough for whole reads.
+    A token bucket of a fifth of a second: short for the host's other work, long enough for whole reads.
     """
 
     BURST = 0.2  # s
@@ -102,12 +103,29 @@ def rate_of(text: str) -> int:
 
 
 class Budget:
-    """Bytes in flight that the disks of one host share. A disk with nothing in flight always gets one read."""
+    """Bytes in flight, and sessions, that the disks of one host share; None is no limit.
 
-    def __init__(self, total: int | None = None) -> None:
+    A session with nothing in flight always gets one read, and a disk its first session.
+    """
+
+    def __init__(self, total: int | None = None, sessions: int | None = None) -> None:
         self._total = total
         self._used = 0
+        self._most_sessions = sessions
+        self._sessions = 0
         self._lock = threading.Lock()
+
+    def enter(self, *, first: bool) -> bool:
+        """Whether one session more may be opened; it is then counted until `leave`."""
+        with self._lock:
+            if self._most_sessions is not None and not first and self._sessions >= self._most_sessions:
+                return False
+            self._sessions += 1
+            return True
+
+    def leave(self) -> None:
+        with self._lock:
+            self._sessions -= 1
 
     def take(self, count: int, *, first: bool) -> bool:
         with self._lock:

@@ -19,7 +19,7 @@ from transferd.copy import Copied, How, proof
 from transferd.crew import first_error
 from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
-from transferd.limits import NFC_MEMORY, Budget, Means
+from transferd.limits import NFC_MEMORY, NFC_SESSIONS, Budget, Means
 from transferd.model import (
     Caps,
     ConversionResult,
@@ -48,7 +48,7 @@ async def migrate(spec: MigrationSpec, access: Access, state: State, progress: P
             ends.enter_context(FileTarget(path, disk.capacity))
             for disk, path in zip(vm.disks, paths, strict=True)
         ]
-        how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY)))
+        how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS)))
         async with power.off(access.session, vm, spec.shutdown, progress):
             state.forget_conversion()
             copies = await _copy_all(access, vm, opened, state, how)

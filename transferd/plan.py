@@ -70,10 +70,16 @@ def no_gap() -> int:
 
 
 def _block(
-    index: int, size: int, data: Sequence[Range], zeros: Sequence[Range], request_size: int, gap: int
+    index: int,
+    size: int,
+    data: Sequence[Range],
+    zeros: Sequence[Range],
+    request_size: int,
+    gap: int,
+    grain: int = 1,
 ) -> Block:
     place = extent_of_block(index, size)
-    wanted = joined(data, gap)
+    wanted = joined((_widened(each, grain, place.end) for each in data), gap)
     return Block(
         place.start,
         place.length,
@@ -82,6 +88,12 @@ def _block(
         tuple(subtract(zeros, wanted)),
         tuple(intersect(zeros, wanted)),
     )
+
+
+def _widened(each: Range, grain: int, end: int) -> Range:
+    """`each` out to multiples of `grain`, which some servers insist on; the disk's end is where it is."""
+    start = each.start // grain * grain
+    return Range(start, min(-(-each.end // grain) * grain, end) - start)
 
 
 def _pieces(each: Range, request_size: int) -> Iterator[Range]:
@@ -101,8 +113,12 @@ def full(
     *,
     audited: Iterable[int] = (),
     gap: Callable[[], int] = no_gap,
+    grain: int = 1,
 ) -> Iterator[Work]:
-    """Every block of a disk of `size` bytes, in order. `audited` blocks (ordered) are read whole."""
+    """Every block of a disk of `size` bytes, in order. `audited` blocks (ordered) are read whole.
+
+    Reads begin and end at multiples of `grain` (a power of two), or at the end of the disk.
+    """
     pending = iter([*audited, block_count(size)])  # the last is never reached: it only ends a run
     audit = next(pending)
     index = position = 0
@@ -125,7 +141,7 @@ def full(
         else:
             data = _within(extents, position, place, zero=False)
             zeros = _within(extents, position, place, zero=True)
-            yield _block(index, size, data, zeros, request_size, gap())
+            yield _block(index, size, data, zeros, request_size, gap(), grain)
             index += 1
 
 
@@ -166,6 +182,7 @@ def delta(
     request_size: int,
     *,
     gap: Callable[[], int] = no_gap,
+    grain: int = 1,
 ) -> Iterator[Block]:
     """The blocks that `changes` (ordered, joined) touch; only what changed is read or made zero."""
     position = 0
@@ -175,7 +192,7 @@ def delta(
             position += 1
         data = intersect(parts, _within(extents, position, place, zero=False))
         zeros = intersect(parts, _within(extents, position, place, zero=True))
-        yield _block(index, size, data, zeros, request_size, gap())
+        yield _block(index, size, data, zeros, request_size, gap(), grain)
 
 
 def _by_block(ranges: Sequence[Range]) -> Iterator[tuple[int, list[Range]]]:

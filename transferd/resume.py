@@ -14,7 +14,7 @@ have their digest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transferd.backends import Source
@@ -57,30 +57,23 @@ def begin(
         journal.begin(header)
         return Start(digests, [])
     _require_same(journal, found.header, header)
-    if found.trust is Trust.DAMAGED:
-        journal.begin(
-            Header(header.size, header.source, header.target, blank=False), distrusted=found.distrusted
-        )
-        return Start(digests, [], fresh=False, refresh=True, distrusted=found.distrusted,
-                     note="the journal is damaged: every block is compared anew")  # fmt: skip
-    if found.sealed or not source.stable:
-        return _bring_up_to_date(journal, found, digests)
+    doubt = _doubt(found, source)
+    if doubt is not None:
+        journal.begin(replace(header, blank=False), distrusted=found.distrusted)
+        note = f"{doubt}: every block is compared, only differences are written"
+        return Start(digests, [], fresh=False, refresh=True, distrusted=found.distrusted, note=note)
     known = found.digests.known()
     note = f"resuming: {len(known)} of {len(digests)} blocks are on the target" if known else None
-    return Start(found.digests, known, fresh=found.blank, distrusted=found.distrusted, note=note)
+    return Start(found.digests, known, fresh=found.header.blank, distrusted=found.distrusted, note=note)
 
 
-def _bring_up_to_date(journal: Journal, found: Replayed, digests: Digests) -> Start:
-    journal.anew()
-    why = "the copy was finished before" if found.sealed else "the source may have changed since"
-    return Start(
-        digests,
-        [],
-        fresh=False,
-        refresh=True,
-        distrusted=found.distrusted,
-        note=f"{why}: every block is compared, only differences are written",
-    )
+def _doubt(found: Replayed, source: Source) -> str | None:
+    """Why recorded blocks may not be what the source has now; None if they are."""
+    if found.trust is Trust.DAMAGED:
+        return "the journal is damaged"
+    if found.sealed:
+        return "the copy was finished before"
+    return None if source.stable else "the source may have changed since"
 
 
 def _require_same(journal: Journal, recorded: Header, now: Header) -> None:

@@ -27,6 +27,7 @@ from transferd.errors import Error, RetriesExhausted, SourceError, Transient, Us
 from transferd.extents import Extent
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
 from transferd.nbdkit import Server, VddkDisk
+from transferd.units import MiB
 from transferd.vsphere import power
 from transferd.vsphere.session import Session
 
@@ -70,6 +71,8 @@ class VddkSource:
     """The disk as a source. Make it on the main thread's loop; `async with` ends every nbdkit it started."""
 
     sessions = 1
+    largest = 2 * MiB  # more makes NFC fail when several disks of a host are read (CDI PR 1930)
+    grain = 512
     stable = False  # the VM may have run since: only a changed-block round knows what it wrote
 
     def __init__(

@@ -54,6 +54,14 @@ class Source(Protocol):
         """How many sessions to begin with."""
 
     @property
+    def largest(self) -> int:
+        """Bytes of the largest read that it takes."""
+
+    @property
+    def grain(self) -> int:
+        """Bytes; reads begin and end at multiples of it, or at the end of the disk."""
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """What a restart must find unchanged to go on (a journal's header holds it)."""
 
@@ -78,9 +86,18 @@ class Target(Protocol):
     @property
     def name(self) -> str: ...
 
+    fresh: bool
+    """Every byte not yet written reads as zero, so zeros need not be written. A journal may know better."""
+
     @property
-    def fresh(self) -> bool:
-        """Every byte not yet written reads as zero, so zeros need not be written."""
+    def identity(self) -> Mapping[str, Any]:
+        """What a restart must find unchanged to go on."""
+
+    def require_space(self, data: int) -> None:
+        """TargetError if `data` bytes surely do not fit: better now than at 98 %."""
+
+    def abandon(self) -> None:
+        """Nothing was written and nothing will be: leave no empty file where there was none."""
 
     def pwrite(self, start: int, view: memoryview) -> None:
         """Write all of `view`; a short write is continued."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 from transferd.backends import Answer, Session
 from transferd.errors import SourceError, UsageError
 from transferd.extents import Extent
+from transferd.plan import BLOCK
 
 READERS = 2  # threads: one fills a buffer while the kernel reads ahead for the other
 
@@ -23,6 +24,8 @@ class FileSource:
 
     sessions = 1
     stable = True
+    largest = BLOCK
+    grain = 1
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -100,11 +103,13 @@ class FileSession:
             return []
 
     def close(self, *, hung: bool = False) -> None:
-        """The threads may still fill a view unless they are waited for: a hung disk's are not."""
+        """SourceError if it hangs: a read that the kernel holds can still fill its view."""
         for _ in self._threads:
             self._asked.put(None)
+        if hung:
+            raise SourceError("a read of a local disk does not return", disk=self._name, operation="read")
         for thread in self._threads:
-            thread.join(0.0 if hung else None)
+            thread.join()
 
     def _serve(self) -> None:
         while (asked := self._asked.get()) is not None:

@@ -98,7 +98,7 @@ class FileTarget:
             raise UsageError("the disk has 0 bytes: there is nothing to copy", disk=self.name)
         self._path = path
         self._created = not path.exists()
-        self._fd = self._open(path)
+        self._fd = self._opened(path)
         try:
             self._status = os.fstat(self._fd)
             self._device = stat.S_ISBLK(self._status.st_mode)
@@ -112,12 +112,13 @@ class FileTarget:
             os.close(self._fd)
             raise
         self._direct = self._open_direct()
+        self._open = True
         self._can_zero = True
         self._zero_mode = FALLOC_FL_KEEP_SIZE | (
             FALLOC_FL_ZERO_RANGE if self._status.st_blocks * 512 >= size else FALLOC_FL_PUNCH_HOLE
         )
 
-    def _open(self, path: Path) -> int:
+    def _opened(self, path: Path) -> int:
         """O_EXCL refuses a mounted device; O_NOFOLLOW a link that leads elsewhere than was named."""
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
         with _errors_of(self.name, "open"):
@@ -223,6 +224,7 @@ class FileTarget:
         return self
 
     def __exit__(self, kind: object, *_exc: object) -> None:
+        self._open = False
         if self._direct is not None:
             os.close(self._direct)
         try:
@@ -285,6 +287,8 @@ class FileTarget:
 
         `view` must be page aligned, which slices of the engine's ring at ZERO_GRAIN are.
         """
+        if not self._open:  # a thread that hung until now: its descriptor's number may be another file's
+            raise OSError(errno.EBADF, "was closed")
         aligned = len(view) // DIRECT_ALIGN * DIRECT_ALIGN
         if self._direct is not None and aligned and start % DIRECT_ALIGN == 0:
             try:

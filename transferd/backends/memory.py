@@ -16,6 +16,7 @@ from typing import Any
 from transferd.backends import Answer
 from transferd.errors import Error, Transient
 from transferd.extents import Extent, merge
+from transferd.plan import BLOCK
 from transferd.units import KiB
 
 GRAIN = 64 * KiB  # extents of a memory disk are found at this grain
@@ -55,6 +56,8 @@ class MemorySource:
 
     sessions = 1
     stable = True
+    largest = BLOCK
+    grain = 1
 
     def __init__(
         self, content: bytes, *, fault: Fault = _no_fault, extents: Sequence[Extent] | None = None
@@ -147,6 +150,12 @@ class MemoryTarget:
     def reread(self, start: int, view: memoryview) -> None:
         self.faults.lost("reread", start, len(view))
         view[:] = self.content[start : start + len(view)]
+
+    def require_space(self, data: int) -> None:
+        """There is always enough."""
+
+    def abandon(self) -> None:
+        """Nothing was made that could be left behind."""
 
     def reads_zero(self, start: int, length: int) -> bool:  # noqa: ARG002 (the protocol's)
         return False

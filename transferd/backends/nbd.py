@@ -25,6 +25,7 @@ from transferd.extents import Extent
 
 CONNECT_DEADLINE = 30.0  # s; a VDDK open through a busy vCenter takes seconds, never half a minute
 LOST = {errno.ENOTCONN, errno.ECONNRESET, errno.ESHUTDOWN, errno.EPIPE}
+ASSUMED_LARGEST = 32 << 20  # bytes; what a server must take that does not say (NBD protocol)
 MAX_SIZE = 1 << 56  # bytes; an export that claims more is no disk
 
 
@@ -39,6 +40,8 @@ class NbdSession:
             self._negotiate(uri, deadline)
             self.size = int(self._handle.get_size())
             self.tells_extents = bool(self._handle.can_meta_context("base:allocation"))
+            self.smallest = int(self._handle.get_block_size(nbd.SIZE_MINIMUM)) or 1
+            self.largest = int(self._handle.get_block_size(nbd.SIZE_MAXIMUM)) or ASSUMED_LARGEST
             self.multi_conn = bool(self._handle.can_multi_conn())
         except nbd.Error as error:
             raise Transient(_text(error), operation="connect") from error
@@ -80,12 +83,11 @@ class NbdSession:
         return answers
 
     def _move(self, timeout: float) -> None:
+        """One turn of libnbd's state machine; a handle that is dead or closed refuses to be polled."""
         try:
             self._handle.poll(max(int(timeout * 1000), 1))
         except nbd.Error as error:
-            raise Transient(_text(error)) from error
-        if not self._answers and (self._handle.aio_is_dead() or self._handle.aio_is_closed()):
-            raise Transient("connection lost")
+            raise Transient("connection lost") from error
 
     def block_status(self, start: int, length: int, patience: float) -> list[Extent]:
         """Extents from `start`; the server may answer for less than `length`, never for nothing.

@@ -102,12 +102,14 @@ class NbdSource:
         self._sweep = Sweep(self._reached, name, patience)
         self.size = 0
         self.sessions = 1
+        self.largest = self.grain = 1
         self.warnings: list[str] = []
 
     def __enter__(self) -> Self:
         first = self._sweep.session()
         self.size = first.size
         self.sessions = PARALLEL if first.multi_conn else 1
+        self.largest, self.grain = first.largest, first.smallest
         return self
 
     def __exit__(self, *_exc: object) -> None:
