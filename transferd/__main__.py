@@ -122,6 +122,8 @@ def copy_command(
     bandwidth: options.Bandwidth = None,
     patience: options.Patience = "60s",
     progress: ProgressMode = Mode.AUTO,
+    metrics: options.MetricsAddress = None,
+    report_file: options.ReportFile = None,
     result: ResultFile = None,
 ) -> None:
     """Copy one disk to a file or block device, and prove the copy. Run it again to go on where it stopped."""
@@ -146,21 +148,45 @@ def copy_command(
         if len(paths) != 1 or vm is None:
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
         job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]), chosen)
-    done = _with_result(result, lambda: _copied(job, chosen, progress))
+    done = _with_result(result, lambda: _copied(job, chosen, progress, metrics, report_file))
     from transferd import report  # noqa: PLC0415 (rich: not before the copy)
 
     report.disks(done)
 
 
 def _copied(
-    job: Callable[[copy.How], Coroutine[Any, Any, copy.Copied]], chosen: CopyOptions, mode: Mode
+    job: Callable[[copy.How], Coroutine[Any, Any, copy.Copied]],
+    chosen: CopyOptions,
+    mode: Mode,
+    metrics: str | None,
+    page: Path | None,
 ) -> Result:
-    with show(mode) as shown:
-        copied = _run(job(chosen.how(shown)))
+    with ExitStack() as stack:
+        shown = stack.enter_context(show(mode))
+        watch = _watcher(metrics, shown, stack) if metrics is not None else copy.unwatched
+        copied = _run(job(chosen.how(shown, watch)))
+    if page is not None:
+        _draw(page, copied)
     from transferd import outcome  # noqa: PLC0415 (pydantic: not before the copy)
     from transferd.model import Result  # noqa: PLC0415
 
     return Result(outcome="ok", disks=[outcome.disk(copied)])
+
+
+def _watcher(address: str, shown: Progress, stack: ExitStack) -> copy.Watcher:
+    from transferd.metrics import Metrics  # noqa: PLC0415 (prometheus_client: only where metrics are wanted)
+
+    metrics = Metrics()
+    shown.say(f"metrics: http://{stack.enter_context(metrics.serve(address))}/metrics")
+    return metrics.watch
+
+
+def _draw(path: Path, copied: copy.Copied) -> None:
+    from transferd.page.document import render  # noqa: PLC0415
+    from transferd.page.drawn import drawn  # noqa: PLC0415
+    from transferd.state import write_text  # noqa: PLC0415
+
+    write_text(path, render([drawn(copied)]))
 
 
 async def _copy(
@@ -268,6 +294,41 @@ def digest_command(
 ) -> None:
     """Print the disk digest of a file or block device, recomputed from scratch."""
     print(digest.of_file(path, units.size(size) if size else None))
+
+
+@app.command("bench")
+def bench_command(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE]", help="NBD URI, raw file or block device.")
+    ] = None,
+    vcenter: VCenterFile = None,
+    vm: Annotated[str | None, typer.Option("--vm", help="Name of the VM, with --vcenter.")] = None,
+    disk: Annotated[int | None, typer.Option("--disk", help="Number of its disk, from 0 (default).")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--target", help="A folder: measure what a new file in it takes, too.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=5, max=3600, help="How long to measure, about.")] = 60,
+    peers: Annotated[bool, typer.Option(help="Measure nbdcopy and qemu-img beside, where installed.")] = True,
+    document: Annotated[Path | None, typer.Option("--json", help="Write what was measured here.")] = None,
+    progress: ProgressMode = Mode.AUTO,
+) -> None:
+    """Measure how fast a source can be read, with which settings, and what limits it. Read-only."""
+    from transferd.state import write_text  # noqa: PLC0415
+    from transferd.throughput import bench, table  # noqa: PLC0415 (rich: not for a copy)
+
+    try:
+        what = bench.asked(
+            source=source, vcenter=vcenter, vm=vm, disk=disk, target=target, seconds=seconds, peers=peers
+        )
+        with show(progress) as shown:
+            measured = _run(bench.run(what, _access, shown))
+    except Exception as failure:
+        if document is not None:
+            _write_result(document, _failed(failure))
+        raise
+    if document is not None:
+        write_text(document, table.document(measured))
+    table.show(measured)
 
 
 def main() -> NoReturn:

@@ -62,6 +62,13 @@ def proof(text: str) -> Proof:
     return Proof(text, source_share=float(match[1]) / 100)
 
 
+Watcher = Callable[[str, Stats, Callable[[], Sample]], None]
+
+
+def unwatched(label: str, stats: Stats, sample: Callable[[], Sample]) -> None:
+    """Nobody asked for metrics."""
+
+
 @dataclass(frozen=True, slots=True)
 class How:
     """What an operator chooses about a copy."""
@@ -70,11 +77,15 @@ class How:
     proof: Proof = field(default_factory=Proof)
     means: Means = field(default_factory=Means)
     from_scratch: bool = False
+    watch: Watcher = unwatched
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A disk that was copied. `data`: bytes that the extents call data."""
+    """A disk that was copied. `data`: bytes that the extents call data; `end`: as it was when all was done.
+
+    `resumed`, `healed`: numbers of the blocks that an earlier run copied, and that were copied twice.
+    """
 
     label: str
     target: str
@@ -83,7 +94,9 @@ class Copied:
     proof: Proof
     compared: int
     mismatched: int
-    known: int
+    resumed: list[int]
+    healed: list[int]
+    end: Sample
     stats: Stats
     timeline: Timeline
     warnings: list[str]
@@ -181,6 +194,7 @@ class _DiskCopy:
         engine = Engine(
             self._source, self._target, start.digests, self._how.means, self.stats, self.crew, self._watched
         )
+        self._how.watch(self._label, self.stats, engine.sample)
         self._spot_check(engine, start)
         self._copy(engine, start, extents, journal)
         self._heal(engine, journal)
@@ -188,7 +202,9 @@ class _DiskCopy:
         digest = start.digests.disk()
         if journal is not None:
             journal.seal(digest)
-        self._watched(engine.sample())
+        end = engine.sample()
+        self._watched(end)
+        self._how.watch(self._label, self.stats, self.stats.sample)  # the engine's buffers can go
         return Copied(
             self._label,
             self._target.name,
@@ -197,7 +213,9 @@ class _DiskCopy:
             self._how.proof,
             compared,
             self._mismatched,
-            len(start.known),
+            start.known,
+            sorted(set(self._differing)),
+            end,
             self.stats,
             self.timeline,
             self._warnings,

@@ -96,6 +96,7 @@ class Replayed:
     distrusted: bool = False
     end: int = 0
 
+
 def is_journal(begin: bytes) -> bool:
     """Whether a file that begins like this may be overwritten as a journal."""
     return MAGIC.startswith(begin[: len(MAGIC)])

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from transferd import copy, units
-from transferd.copy import How, Proof
+from transferd.copy import How, Proof, Watcher
 from transferd.errors import UsageError
 from transferd.limits import Budget, Limits, Means, Pace
 from transferd.progress import Progress
@@ -53,6 +53,12 @@ Bandwidth = Annotated[
     str | None,
     typer.Option(help="Bytes per second, for example 200MiB; @FILE is read again every second."),
 ]
+MetricsAddress = Annotated[
+    str | None, typer.Option("--metrics", help="Serve Prometheus metrics at [HOST:]PORT; 0 is any port.")
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write a page about the copy here, to look at in a browser.")
+]
 Patience = Annotated[
     str, typer.Option(help="How long a source may be silent before it is opened anew. Thrice is too often.")
 ]
@@ -68,8 +74,8 @@ class CopyOptions:
     state: Path | None
     from_scratch: bool
 
-    def how(self, progress: Progress) -> How:
-        return How(progress, self.proof, self.means, self.from_scratch)
+    def how(self, progress: Progress, watch: Watcher) -> How:
+        return How(progress, self.proof, self.means, self.from_scratch, watch)
 
     def journal_for(self, target: Path) -> Path:
         """Where the journal is. UsageError for a device without a place for it: nothing may lie beside it."""

@@ -9,7 +9,7 @@ from transferd.stats import OPERATIONS, Stats
 
 
 def disk(copied: Copied) -> DiskResult:
-    sample = copied.stats.sample()
+    sample = copied.end
     samples = copied.timeline.samples
     digests = copied.digests
     return DiskResult(
@@ -34,7 +34,7 @@ def disk(copied: Copied) -> DiskResult:
         retries=sample.retries,
         reconnects=sample.reconnects,
         overloads=sample.overloads,
-        resumed_blocks=copied.known,
+        resumed_blocks=len(copied.resumed),
         sessions=max((each.sessions for each in samples), default=0),
         depth=max((each.depth for each in samples), default=0),
         latency=latencies(copied.stats),

@@ -63,8 +63,8 @@ def begin(
         note = f"{doubt}: every block is compared, only differences are written"
         return Start(digests, [], fresh=False, refresh=True, distrusted=found.distrusted, note=note)
     known = found.digests.known()
-    note = f"resuming: {len(known)} of {len(digests)} blocks are on the target" if known else None
-    return Start(found.digests, known, fresh=found.header.blank, distrusted=found.distrusted, note=note)
+    resuming = f"resuming: {len(known)} of {len(digests)} blocks are on the target" if known else None
+    return Start(found.digests, known, fresh=found.header.blank, distrusted=found.distrusted, note=resuming)
 
 
 def _doubt(found: Replayed, source: Source) -> str | None:

@@ -162,6 +162,10 @@ class VddkSource:
             )
         return VddkSession(self, server, connection)
 
+    def served(self) -> str:
+        """The URI of an nbdkit of its own, for tools that are not ours; it ends with the source."""
+        return self._on_loop(self._started(), nbdkit.START_DEADLINE + 5).uri
+
     async def _started(self) -> Server:
         server = await nbdkit.start(
             self._export, password=self._password(), config=self._library.config, label=self.name

@@ -31,9 +31,10 @@ import yaml
 
 from tests.doubles import artifacts, inventory
 from tests.doubles.inventory import find_vm, snapshot_names, virtual_disks
+from tests.doubles.vddk import ini_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -85,7 +86,8 @@ class VSphere:
     """One vCenter with one host; alive between `start` and `stop`, or inside `with`.
 
     `folder` must exist; everything is kept in `folder/vsphere`, which must not. `shutdown_delay` is how long
-    a guest takes to shut down (seconds), `latency_us` how long VDDK takes for a read (microseconds).
+    a guest takes to shut down (seconds), `latency_us` how long VDDK takes for a read (microseconds), `vddk`
+    what else the stand-in shall do, as tests.doubles.vddk.ini_keys spells it.
     """
 
     folder: Path
@@ -94,6 +96,7 @@ class VSphere:
     password: str = "Tr4ns:ferd %&#/"  # characters that break careless quoting
     shutdown_delay: float = 1.0
     latency_us: int = 0
+    vddk: Mapping[str, object] = field(default_factory=dict)
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _ready: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -186,7 +189,7 @@ class VSphere:
         """The lines that VDDK's configuration file must have for the stand-in to find this vCenter."""
         return {
             "transferd.double.state": str(self.state / "registry"),
-            "transferd.double.latency_us": str(self.latency_us),
+            **ini_keys({"latency_us": self.latency_us, **self.vddk}),
         }
 
     def write_vcenter_yaml(self, path: Path, **overrides: Any) -> Path:

@@ -215,10 +215,13 @@ def test_a_missing_vddk_library_is_found_before_anything_is_touched(vsphere, tmp
     assert not (tmp_path / "t").exists()
 
 
-def test_a_target_that_is_too_small_is_refused_before_a_snapshot_is_taken(settings, loop_device):
+def test_a_target_that_is_too_small_is_refused_before_a_snapshot_is_taken(
+    settings, loop_device, tmp_path: Path
+):
     device = loop_device(MiB)
+    journal = ["--journal", tmp_path / "journal"]
 
-    refused(transferd("copy", "--vcenter", settings, "--vm", "on", device), 5, "too small")
+    refused(transferd("copy", "--vcenter", settings, "--vm", "on", device, *journal), 5, "too small")
 
 
 def test_a_vddk_that_refuses_the_login_is_exit_3(vsphere, tmp_path: Path):

@@ -1,10 +1,58 @@
 #include "blocks.h"
 
 #include "errors.h"
+#include "log.h"
+#include "text.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#define MOST_HIDDEN 32
+
+static struct {
+    unsigned count;
+    struct block list[MOST_HIDDEN]; /* sectors */
+} hidden;
+
+/* --- hiding -------------------------------------------------------------------------------------------- */
+
+static bool parse_chunks(const char *text, uint64_t *sectors)
+{
+    uint64_t bytes;
+    if (!text || !parse_number(text, &bytes) || bytes % (MIN_CHUNK * SECTOR) != 0)
+        return false;
+    *sectors = bytes / SECTOR;
+    return true;
+}
+
+static bool parse_hidden(char *text)
+{
+    struct block *block = &hidden.list[hidden.count];
+    if (hidden.count == MOST_HIDDEN || strcmp(strsep(&text, ":"), "hide") != 0)
+        return false;
+    const char *offset = strsep(&text, ":"), *length = strsep(&text, ":");
+    hidden.count++;
+    return !text && parse_chunks(offset, &block->offset) && parse_chunks(length, &block->length);
+}
+
+VixError blocks_hide(const char *specification)
+{
+    hidden.count = 0;
+    char *text = specification ? strdup(specification) : NULL;
+    bool good = true;
+    for (char *rest = text, *word; good && (word = strsep(&rest, ";"));)
+        good = parse_hidden(word);
+    free(text);
+    if (good)
+        return VIX_OK;
+    complain("VixDiskLib: transferd.double.fault.blocks: cannot make sense of %s", specification);
+    return VIX_E_INVALID_ARG;
+}
+
+/* --- finding ------------------------------------------------------------------------------------------- */
 
 /* Adds [from, to) in sectors; joins the last block where they touch or overlap. */
 static VixError add(struct block_list **list, uint64_t from, uint64_t to)
@@ -24,6 +72,21 @@ static VixError add(struct block_list **list, uint64_t from, uint64_t to)
     return VIX_OK;
 }
 
+/* Adds what no hidden range covers, from the given one on, in order. */
+static VixError add_visible(struct block_list **list, uint64_t from, uint64_t to, unsigned next)
+{
+    for (; next < hidden.count; next++) {
+        uint64_t start = hidden.list[next].offset, end = start + hidden.list[next].length;
+        if (end <= from || to <= start)
+            continue;
+        VixError error = from < start ? add_visible(list, from, start, next + 1) : VIX_OK;
+        if (error || to <= end)
+            return error;
+        from = end;
+    }
+    return add(list, from, to);
+}
+
 static VixError scan(int fd, uint64_t start, uint64_t end, uint64_t chunk, struct block_list **list)
 {
     off_t position = start * SECTOR;
@@ -40,7 +103,7 @@ static VixError scan(int fd, uint64_t start, uint64_t end, uint64_t chunk, struc
         uint64_t bytes = chunk * SECTOR;
         uint64_t from = data / bytes * chunk;
         uint64_t to = (hole + bytes - 1) / bytes * chunk;
-        VixError error = add(list, from, to < end ? to : end);
+        VixError error = add_visible(list, from, to < end ? to : end, 0);
         if (error)
             return error;
         position = to * SECTOR;

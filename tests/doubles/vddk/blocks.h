@@ -4,6 +4,10 @@
 
 #include "vixdisklib.h"
 
+/* Ranges that are called unallocated whatever is there: hide:OFFSET:LENGTH[;...], bytes, multiples of 64 KiB.
+ * NULL: none. VIX_E_INVALID_ARG, said in the log, for anything else. */
+VixError blocks_hide(const char *specification);
+
 /* Whole chunks of `chunk` sectors that hold any data within [start, start + count), merged where they touch.
  * As in VDDK, all three must be multiples of the chunk, which also means that the tail of a disk that ends
  * inside a chunk cannot be asked for. */

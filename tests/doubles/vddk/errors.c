@@ -16,6 +16,7 @@ static const struct {
     { VIX_E_FILE_ACCESS_ERROR, "You do not have access rights to this file" },
     { VIX_E_HOST_USER_PERMISSIONS, "Insufficient permissions in the host operating system" },
     { VIX_E_VM_NOT_FOUND, "The virtual machine cannot be found" },
+    { VIX_E_SERVER_REFUSED, "The server refused connection" },
     { VIX_E_DISK_OUTOFRANGE,
       "You have requested access to an area of the virtual disk that is out of bounds" },
     { VIX_E_CANNOT_CONNECT_TO_HOST, "Cannot connect to host" },

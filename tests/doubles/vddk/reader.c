@@ -1,126 +1,142 @@
 #include "reader.h"
 
+#include "clock.h"
 #include "errors.h"
+#include "faults.h"
+#include "host.h"
+#include "latency.h"
+#include "log.h"
+#include "schedule.h"
+#include "trace.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <inttypes.h>
+#include <semaphore.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-/* Reads served at once: the greatest depth that transferd uses. */
-#define THREADS 64
+/* An NFC message's own bytes: a read of 2 MiB fails with "Failed to allocate the requested 2097176 bytes". */
+#define NFC_HEADER 24
 
-struct job {
+struct read {
+    struct task task; /* first: the schedule knows a read by it */
     struct disk *disk;
-    uint64_t start, count;
+    uint64_t offset, length; /* bytes */
     unsigned char *buffer;
     CompletionFunction *done;
     void *data;
-    struct timespec due;
-    struct job *next;
+    Struck struck;
+    bool refused; /* the host had no memory */
 };
 
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    struct job *first, **last; /* in order of submission, which with one latency is the order of due times */
-    bool stopping;
-    uint64_t latency_us;
-    unsigned threads;
-    pthread_t thread[THREADS];
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .last = &pool.first };
-
-static struct timespec due_time(void)
-{
-    struct timespec due;
-    clock_gettime(CLOCK_MONOTONIC, &due);
-    uint64_t nanoseconds = due.tv_nsec + pool.latency_us * 1000;
-    due.tv_sec += nanoseconds / 1000000000;
-    due.tv_nsec = nanoseconds % 1000000000;
-    return due;
-}
-
-static void sleep_until(const struct timespec *due)
-{
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, due, NULL) == EINTR)
-        ;
-}
+/* --- data ---------------------------------------------------------------------------------------------- */
 
 static bool within(const struct disk *disk, uint64_t start, uint64_t count)
 {
     return start <= disk->capacity && count <= disk->capacity - start;
 }
 
-static VixError transfer(const struct disk *disk, uint64_t start, uint64_t count, unsigned char *buffer)
+static VixError transfer(int fd, uint64_t offset, uint64_t length, unsigned char *buffer)
 {
-    uint64_t offset = start * SECTOR, left = count * SECTOR;
-    while (left > 0) {
-        ssize_t got = pread(disk->fd, buffer, left, offset);
+    while (length > 0) {
+        ssize_t got = pread(fd, buffer, length, offset);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) /* 0: the file has become shorter than the disk */
             return VIX_E_FILE_ERROR;
         buffer += got;
         offset += got;
-        left -= got;
+        length -= got;
     }
     return VIX_OK;
 }
 
-static void complete(struct job *job)
+static VixError answer(const struct read *read)
 {
-    struct disk *disk = job->disk;
-    job->done(job->data, transfer(disk, job->start, job->count, job->buffer));
-    free(job);
+    if (read->refused) {
+        complain("[NFC ERROR] NfcFssrvrProcessErrorMsg: received NFC error 5 from server: "
+                 "Failed to allocate the requested %" PRIu64 " bytes", read->length + NFC_HEADER);
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError error = faults_error(read->struck);
+    if (!error)
+        error = transfer(read->disk->fd, read->offset, read->length, read->buffer);
+    faults_spoil(read->struck, read->offset, read->length, read->buffer);
+    return error;
+}
+
+/* --- the session's share of the host ------------------------------------------------------------------- */
+
+/* What the host holds in memory for so many outstanding bytes: no more than the session's buffers. */
+static uint64_t held(const struct window *window, uint64_t outstanding)
+{
+    uint64_t most = window->size * window->buffers;
+    return most && outstanding > most ? most : outstanding;
+}
+
+static bool admit(struct disk *disk, uint64_t length)
+{
+    uint64_t before = held(&disk->window, disk->outstanding);
+    if (host_allocate(held(&disk->window, disk->outstanding + length) - before) != VIX_OK)
+        return false;
+    disk->outstanding += length;
+    return true;
+}
+
+static void dismiss(struct disk *disk, uint64_t length)
+{
+    uint64_t before = held(&disk->window, disk->outstanding);
+    disk->outstanding -= length;
+    host_free(before - held(&disk->window, disk->outstanding));
+}
+
+/* --- a read's life ------------------------------------------------------------------------------------- */
+
+/* The read is on its way: everything that delays it is known. */
+static void send(struct read *read)
+{
+    struct disk *disk = read->disk;
+    pthread_mutex_lock(&disk->lock);
+    disk->pending++;
+    trace_read(read->offset, read->length, ++disk->in_flight);
+    read->refused = !admit(disk, read->length);
+    uint64_t moment = now();
+    if (read->refused)
+        read->task.due = moment + latency_draw();
+    else
+        read->task.due = window_pass(&disk->window, host_transmit(moment, read->length), read->length);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+/* The host is done with it. */
+static void receive(struct read *read)
+{
+    struct disk *disk = read->disk;
+    pthread_mutex_lock(&disk->lock);
+    disk->in_flight--;
+    if (!read->refused)
+        dismiss(disk, read->length);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+/* The caller knows; the disk may close. */
+static void finish(struct read *read)
+{
+    struct disk *disk = read->disk;
     pthread_mutex_lock(&disk->lock);
     if (--disk->pending == 0)
         pthread_cond_broadcast(&disk->idle);
     pthread_mutex_unlock(&disk->lock);
+    free(read);
 }
 
-static struct job *next_job(void)
+static void complete(struct task *task)
 {
-    pthread_mutex_lock(&pool.lock);
-    while (!pool.first && !pool.stopping)
-        pthread_cond_wait(&pool.work, &pool.lock);
-    struct job *job = pool.first;
-    if (job && !(pool.first = job->next))
-        pool.last = &pool.first;
-    pthread_mutex_unlock(&pool.lock);
-    return job;
-}
-
-static void *serve(void *unused)
-{
-    (void)unused;
-    for (struct job *job; (job = next_job());) {
-        sleep_until(&job->due);
-        complete(job);
-    }
-    return NULL;
-}
-
-VixError reader_start(uint64_t latency_us)
-{
-    pool.latency_us = latency_us;
-    pool.stopping = false;
-    for (pool.threads = 0; pool.threads < THREADS; pool.threads++)
-        if (pthread_create(&pool.thread[pool.threads], NULL, serve, NULL) != 0) {
-            reader_stop();
-            return VIX_E_OUT_OF_MEMORY;
-        }
-    return VIX_OK;
-}
-
-void reader_stop(void)
-{
-    pthread_mutex_lock(&pool.lock);
-    pool.stopping = true;
-    pthread_cond_broadcast(&pool.work);
-    pthread_mutex_unlock(&pool.lock);
-    while (pool.threads > 0)
-        pthread_join(pool.thread[--pool.threads], NULL);
+    struct read *read = (struct read *)task;
+    VixError error = answer(read);
+    receive(read); /* first, or the caller's next read could find this one still in its way */
+    read->done(read->data, error);
+    finish(read);
 }
 
 VixError reader_submit(struct disk *disk, uint64_t start, uint64_t count, unsigned char *buffer,
@@ -128,30 +144,49 @@ VixError reader_submit(struct disk *disk, uint64_t start, uint64_t count, unsign
 {
     if (!within(disk, start, count))
         return VIX_E_DISK_OUTOFRANGE;
-    struct job *job = malloc(sizeof *job);
-    if (!job)
+    struct read *read = malloc(sizeof *read);
+    if (!read)
         return VIX_E_OUT_OF_MEMORY;
-    *job = (struct job){ disk, start, count, buffer, done, data, due_time(), NULL };
-
-    pthread_mutex_lock(&disk->lock);
-    disk->pending++;
-    pthread_mutex_unlock(&disk->lock);
-
-    pthread_mutex_lock(&pool.lock);
-    *pool.last = job;
-    pool.last = &job->next;
-    pthread_cond_signal(&pool.work);
-    pthread_mutex_unlock(&pool.lock);
+    uint64_t offset = start * SECTOR, length = count * SECTOR;
+    *read = (struct read){ { 0, complete }, disk, offset, length, buffer, done, data, 0, false };
+    read->struck = faults_strike(offset, length);
+    send(read);
+    if (faults_hang(read->struck)) {
+        free(read); /* nobody will ever ask for it; the session keeps what it holds */
+        return VIX_ASYNC;
+    }
+    if (schedule_add(&read->task) != VIX_OK) {
+        receive(read);
+        finish(read);
+        return VIX_E_OUT_OF_MEMORY;
+    }
     return VIX_ASYNC;
+}
+
+struct answer {
+    sem_t here;
+    VixError error;
+};
+
+static void arrive(void *data, VixError error)
+{
+    struct answer *answer = data;
+    answer->error = error;
+    sem_post(&answer->here);
 }
 
 VixError reader_read(struct disk *disk, uint64_t start, uint64_t count, unsigned char *buffer)
 {
-    if (!within(disk, start, count))
-        return VIX_E_DISK_OUTOFRANGE;
-    struct timespec due = due_time();
-    sleep_until(&due);
-    return transfer(disk, start, count, buffer);
+    struct answer answer;
+    sem_init(&answer.here, 0, 0);
+    VixError error = reader_submit(disk, start, count, buffer, arrive, &answer);
+    if (error == VIX_ASYNC) {
+        while (sem_wait(&answer.here) < 0 && errno == EINTR)
+            ;
+        error = answer.error;
+    }
+    sem_destroy(&answer.here);
+    return error;
 }
 
 void reader_wait(struct disk *disk)

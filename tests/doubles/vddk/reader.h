@@ -1,34 +1,24 @@
-/* The threads that serve reads, as NFC's asynchronous I/O would: each read is due a fixed latency after it
- * was submitted, whatever else is in flight, so throughput grows with depth until the threads are all busy.
+/* Reads as NFC's asynchronous I/O serves them.
+ *
+ * All that delays a read is settled when it is submitted, as one point in time: its turn on the host's link,
+ * the session's buffers, the latency. Throughput therefore grows with depth until link or buffers are full,
+ * and no thread is held meanwhile. A read that the host has no memory for fails after the latency.
  */
 #ifndef READER_H
 #define READER_H
 
+#include "disk.h"
 #include "vixdisklib.h"
 
-#include <pthread.h>
-
-struct disk {
-    int fd;
-    uint64_t capacity; /* sectors */
-    const char *transport;
-    pthread_mutex_t lock;
-    pthread_cond_t idle;
-    unsigned pending; /* reads submitted and not completed */
-};
-
-/* VIX_OK, or VIX_E_OUT_OF_MEMORY when the threads cannot be started. */
-VixError reader_start(uint64_t latency_us);
-void reader_stop(void);
-
-/* VIX_ASYNC, and then exactly one call of `done` from another thread; anything else, and no call. */
+/* VIX_ASYNC, and then exactly one call of `done` from another thread (none for a read that hangs); anything
+ * else, and no call. */
 VixError reader_submit(struct disk *disk, uint64_t start, uint64_t count, unsigned char *buffer,
                        CompletionFunction *done, void *data);
 
-/* The same read, done by the caller's thread. */
+/* The same read, waited for. */
 VixError reader_read(struct disk *disk, uint64_t start, uint64_t count, unsigned char *buffer);
 
-/* Returns when no read of this disk is in flight. */
+/* Returns when no read of this disk is in flight: never, once one hangs. */
 void reader_wait(struct disk *disk);
 
 #endif

@@ -1,5 +1,7 @@
 #include "registry.h"
 
+#include "text.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,23 +29,6 @@ static bool plain(const char *name)
     return true;
 }
 
-static char *read_file(const char *path)
-{
-    FILE *stream = fopen(path, "re");
-    if (!stream)
-        return NULL;
-    char *text = NULL;
-    size_t size = 0;
-    /* A file holds no NUL, so the "line" up to NUL is all of it. */
-    ssize_t length = getdelim(&text, &size, '\0', stream);
-    fclose(stream);
-    if (length < 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
 static bool split(struct entry *entry)
 {
     for (char *rest = entry->text, *line; (line = strsep(&rest, "\n"));) {
@@ -65,7 +50,7 @@ struct entry *registry_read(const char *folder, const char *name)
     char *path;
     if (!plain(name) || asprintf(&path, "%s/%s", folder, name) < 0)
         return NULL;
-    char *text = read_file(path);
+    char *text = text_read(path);
     free(path);
     struct entry *entry = text ? calloc(1, sizeof *entry) : NULL;
     if (!entry) {
@@ -103,34 +88,4 @@ const char *entry_disk(const struct entry *entry, const char *path)
         if (strcmp(entry->lines[i].key, "path") == 0 && strcmp(entry->lines[i].value, path) == 0)
             return entry->lines[i + 1].value;
     return NULL;
-}
-
-/* Cuts white space, then one pair of quotes, from both ends, in place. */
-static char *trim(char *text)
-{
-    while (isspace((unsigned char)*text))
-        text++;
-    char *end = text + strlen(text);
-    while (end > text && isspace((unsigned char)end[-1]))
-        *--end = '\0';
-    if (end - text >= 2 && *text == '"' && end[-1] == '"') {
-        *--end = '\0';
-        text++;
-    }
-    return text;
-}
-
-char *config_value(const char *file, const char *key)
-{
-    char *text = read_file(file), *found = NULL;
-    for (char *rest = text, *line; !found && (line = strsep(&rest, "\n"));) {
-        char *equals = strchr(line, '=');
-        if (!equals)
-            continue;
-        *equals = '\0';
-        if (strcmp(trim(line), key) == 0)
-            found = strdup(trim(equals + 1));
-    }
-    free(text);
-    return found;
 }

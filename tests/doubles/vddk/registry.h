@@ -19,7 +19,4 @@ const char *entry_value(const struct entry *entry, const char *key);
 /* The file that holds the bytes of the disk at a datastore path, or NULL. */
 const char *entry_disk(const struct entry *entry, const char *path);
 
-/* The value of `key = value` in VDDK's configuration file, to be freed, or NULL. */
-char *config_value(const char *file, const char *key);
-
 #endif

@@ -2,55 +2,90 @@
  *
  * It plays vCenter's and ESXi's side of a disk connection against the files of the vCenter double
  * (tests/doubles/vcenter): the same accounts, certificate, VMs, disks and snapshots, so the same refusals.
- * Two keys of VDDK's own configuration file (nbdkit's config=FILE) steer it; all others are ignored, as VDDK
- * ignores what it does not know:
+ * Keys of VDDK's own configuration file (nbdkit's config=FILE) steer it, `key = value` or `key = "value"`;
+ * all others are ignored, as VDDK ignores what it does not know. Ours begin with transferd.double:
  *
- *   transferd.double.state = FOLDER      the vCenter double's registry; required
- *   transferd.double.latency_us = N      how long a read takes, in microseconds; default 0
+ *   .state = FOLDER      the vCenter double's registry; required
+ *
+ *   Time (latency.h, window.h)
+ *   .latency_us = N      how long the host takes for a request, in microseconds; default 0
+ *   .jitter_us = N       and up to so much more, uniformly
+ *   .seed = N            of the jitter; default 1
+ *   .query_us = N        how long QueryAllocatedBlocks takes; the plugin submits no reads meanwhile
+ *   .window = on|off     whether a session has only so many AIO buffers; default off. How many, and how
+ *                        large, VDDK's own keys say: vixDiskLib.nfcAio.Session.BufSizeIn64KB (default 1)
+ *                        and vixDiskLib.nfcAio.Session.BufCount (default 4)
+ *
+ *   The host (host.h); 0 or absent is no limit
+ *   .host = FILE         shared by all processes that name this file; absent: this process alone
+ *   .bandwidth = N       bytes per second over all sessions
+ *   .nfc_memory = N      bytes in flight over all sessions; a read that would exceed it fails
+ *   .sessions = N        open disks over all processes; opening one more fails
+ *
+ *   Faults (faults.h, blocks.h)
+ *   .fault.read = SPEC[;SPEC...]               such as at=65536,length=512,error=EIO,times=2;number=9,hang
+ *   .fault.blocks = hide:OFFSET:LENGTH[;...]   QueryAllocatedBlocks says that nothing is there
+ *   .faults = FILE       keeps the counts of fault.read over restarts
+ *
+ *   .trace = FILE        a line per read: start, length, reads in flight (trace.h)
  *
  * Every refusal returns the code that VDDK returns and says why in VDDK's debug log (nbdkit -v).
  */
 #include "vixdisklib.h"
 
 #include "blocks.h"
+#include "clock.h"
 #include "connection.h"
+#include "disk.h"
 #include "errors.h"
+#include "faults.h"
+#include "host.h"
+#include "latency.h"
 #include "log.h"
 #include "reader.h"
-#include "registry.h"
+#include "schedule.h"
+#include "settings.h"
+#include "trace.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static char *registry;
+static struct settings settings;
 
 /* --- library ------------------------------------------------------------------------------------------- */
+
+static VixError start(void)
+{
+    latency_set(&settings);
+    VixError error = blocks_hide(settings.fault_blocks);
+    if (!error)
+        error = faults_start(&settings);
+    if (!error)
+        error = trace_start(settings.trace);
+    if (!error)
+        error = host_join(&settings);
+    return error ? error : schedule_start();
+}
 
 API VixError VixDiskLib_InitEx(uint32_t major, uint32_t minor, LogFunction *log, LogFunction *warn,
                                LogFunction *panic, const char *libdir, const char *config)
 {
-    (void)warn, (void)panic, (void)libdir;
-    log_to(log);
+    (void)panic, (void)libdir;
+    log_to(log, warn);
     say("VixDiskLib: transferd's stand-in, asked for version %" PRIu32 ".%" PRIu32, major, minor);
-    registry = config ? config_value(config, "transferd.double.state") : NULL;
-    if (!registry) {
-        say("VixDiskLib: transferd.double.state is not set in the configuration file");
-        return VIX_E_INVALID_ARG;
-    }
-    char *latency = config_value(config, "transferd.double.latency_us");
-    uint64_t latency_us = latency ? strtoull(latency, NULL, 10) : 0;
-    free(latency);
-    return reader_start(latency_us);
+    VixError error = settings_read(&settings, config);
+    return error ? error : start();
 }
 
+/* No disk is open any more. */
 API void VixDiskLib_Exit(void)
 {
-    reader_stop();
-    free(registry);
-    registry = NULL;
+    schedule_stop();
+    host_leave();
+    trace_stop();
+    faults_stop();
+    settings_free(&settings);
 }
 
 API const char *VixDiskLib_ListTransportModes(void)
@@ -85,7 +120,7 @@ API void VixDiskLib_FreeConnectParams(struct connect_params *params)
 API VixError VixDiskLib_ConnectEx(const struct connect_params *params, char read_only, const char *snapshot,
                                   const char *transport_modes, struct connection **result)
 {
-    return connection_make(registry, params, read_only, snapshot, transport_modes, result);
+    return connection_make(settings.state, params, read_only, snapshot, transport_modes, result);
 }
 
 API VixError VixDiskLib_Disconnect(struct connection *connection)
@@ -101,34 +136,18 @@ API VixError VixDiskLib_Open(struct connection *connection, const char *path, ui
 {
     int fd = -1;
     VixError error = connection_open(connection, path, flags, &fd);
-    if (error) {
+    if (!error) /* the connection outlives its disks, and so does the name of its transport */
+        error = disk_open(fd, connection->transport, &settings, result);
+    if (error)
         say("VixDiskLib: VixDiskLib_OpenEx: Cannot open disk %s. Error %" PRIu64 " (%s)", path, error,
             error_text(error));
-        return error;
-    }
-    struct stat status;
-    struct disk *disk = calloc(1, sizeof *disk);
-    if (!disk || fstat(fd, &status) < 0) {
-        close(fd);
-        free(disk);
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    disk->fd = fd;
-    disk->capacity = status.st_size / SECTOR;
-    disk->transport = connection->transport; /* the connection outlives its disks */
-    pthread_mutex_init(&disk->lock, NULL);
-    pthread_cond_init(&disk->idle, NULL);
-    *result = disk;
-    return VIX_OK;
+    return error;
 }
 
 API VixError VixDiskLib_Close(struct disk *disk)
 {
     reader_wait(disk);
-    close(disk->fd);
-    pthread_cond_destroy(&disk->idle);
-    pthread_mutex_destroy(&disk->lock);
-    free(disk);
+    disk_close(disk);
     return VIX_OK;
 }
 
@@ -177,6 +196,7 @@ API VixError VixDiskLib_Wait(struct disk *disk)
 API VixError VixDiskLib_QueryAllocatedBlocks(struct disk *disk, uint64_t start, uint64_t count,
                                              uint64_t chunk, struct block_list **list)
 {
+    sleep_until(now() + settings.query_us * MICROSECOND);
     return blocks_allocated(disk->fd, disk->capacity, start, count, chunk, list);
 }
 

@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from transferd.markup import Markup, element
+from transferd.page.markup import Markup, element
 
 WIDTH = 480
-LEFT, RIGHT, TOP = 66, 470, 10  # where a plot begins and ends
+LEFT, RIGHT, TOP = 74, 456, 10  # where a plot begins and ends
 LANE = 14  # height of a lane
 FEW = 5  # labels on an axis at most, so that they do not touch
 TIMES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -25,7 +25,7 @@ CELL = WIDTH / COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Values over time: (seconds, value). `name` is also its class."""
+    """Values over time: (seconds, value), each holding from the one before it. `name` is also its class."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -60,14 +60,19 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
-def over_time(label: str, end: float, lines: Sequence[Line], lanes: Sequence[Lane] = ()) -> Markup:
-    """`lines` over 0 to `end` seconds, on one scale from zero; below them when the `lanes` happened."""
+def over_time(
+    label: str, end: float, lines: Sequence[Line], lanes: Sequence[Lane] = (), *, finest: float = 0
+) -> Markup:
+    """`lines` over 0 to `end` seconds, on one scale from zero; below them when the `lanes` happened.
+
+    `finest`: the smallest step that the scale may have, 1 for things that are counted.
+    """
     end = max(end, 0.001)
     most = max((value for line in lines for _, value in line.points), default=0)
-    step = _step(most)
+    step = max(_step(most), finest)
     top = max(math.ceil(most / step), 1) * step
     bottom = TOP + (140 if lanes or len(lines) > 1 else 70)
-    foot = bottom + len(lanes) * LANE
+    foot = bottom + len(lanes) * LANE + (4 if lanes else 0)
 
     def x(seconds: float) -> str:
         return f"{LEFT + (RIGHT - LEFT) * min(seconds / end, 1):.1f}"
@@ -82,13 +87,13 @@ def over_time(label: str, end: float, lines: Sequence[Line], lanes: Sequence[Lan
     ]
     drawn = [
         element(
-            "polyline",
-            class_=f"line {line.name}",
-            points=" ".join(f"{x(at)},{y(v)}" for at, v in line.points),
+            "path", class_=f"line {line.name}", d=_steps([(x(at), y(value)) for at, value in line.points])
         )
         for line in lines
     ]
-    events = [mark for number, lane in enumerate(lanes) for mark in _lane(lane, bottom + number * LANE, x)]
+    events = [
+        mark for number, lane in enumerate(lanes) for mark in _lane(lane, bottom + 4 + number * LANE, x)
+    ]
     times = [mark for at in _times(end) for mark in _down(x(at), foot, duration(at) if at else "0")]
     return _svg(label, foot + 22, scale, times, events, drawn)
 
@@ -157,6 +162,12 @@ def _down(x: str, foot: float, words: str) -> tuple[Markup, Markup]:
     return rule, element("text", words, class_="middle", x=x, y=foot + 16)
 
 
+def _steps(points: Sequence[tuple[str, str]]) -> str:
+    """A path that goes up or down at a point's predecessor and along to the point."""
+    begun = f"M{LEFT},{points[0][1]}" if points else "M0,0"
+    return begun + "".join(f"V{y}H{x}" for x, y in points)
+
+
 def _lane(lane: Lane, top: float, x: Callable[[float], str]) -> list[Markup]:
     """Its name, and a box for each time; a moment is drawn wide enough to be seen."""
     boxes = [
@@ -183,5 +194,5 @@ def _step(most: float) -> float:
 
 def _times(end: float) -> list[float]:
     day = TIMES[-1]
-    step = next((step for step in TIMES if end / step <= FEW), day * math.ceil(end / day / FEW))
+    step = next((step for step in TIMES if end / step < FEW + 1), day * math.ceil(end / day / FEW))
     return [number * step for number in range(int(end / step) + 1)]
