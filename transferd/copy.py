@@ -173,6 +173,9 @@ class _DiskCopy:
             ) from None
 
     def _run(self, journal: Journal | None) -> Copied:
+        if self._source.size > plan.LARGEST:
+            self._target.abandon()
+            raise UsageError(f"has {self._source.size} bytes, more than {plan.LARGEST}", disk=self._label)
         try:
             start = resume.begin(
                 journal,

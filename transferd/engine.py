@@ -31,7 +31,7 @@ from transferd.errors import Error, TargetError
 from transferd.journal import Journal
 from transferd.limits import Means
 from transferd.plan import Run, Work
-from transferd.reader import Job, Reader, Shared, Supply
+from transferd.reader import Arrival, Reader, Shared, Supply
 from transferd.ring import Ring
 from transferd.sessions import Growth
 from transferd.settle import Settle, Settled
@@ -129,7 +129,7 @@ class Engine:
         self, plan: Planner, settle: Settle, settled: Callable[[Settled], None], later: list[Stage[Any]]
     ) -> None:
         limits = self.means.limits
-        writers = Stage[Job | Run](
+        writers = Stage[Arrival | Run](
             self.crew, "writer", limits.writers, lambda item: self._settle(settle, item, settled)
         )
         self._stages = [writers, *later]
@@ -192,7 +192,7 @@ class Engine:
         deepest = max(alive, key=lambda window: window.depth, default=None)
         return min(deepest.gap(), self.means.limits.request_size) if deepest else 0
 
-    def _settle(self, settle: Settle, item: Job | Run, settled: Callable[[Settled], None]) -> None:
+    def _settle(self, settle: Settle, item: Arrival | Run, settled: Callable[[Settled], None]) -> None:
         if isinstance(item, Run):
             settled(settle.run(item))
             return

@@ -8,7 +8,7 @@ is durable: data, fdatasync, record, fdatasync. So it may know less than the tar
 
     H  JSON: what is copied, onto what      B  blocks: (u64 index, 32 bytes digest)*
     Z  zero runs: (u64 first, u64 count)*   F  forgotten runs: (u64 first, u64 count)*
-    D  the source's extents lied            S  JSON: sealed, the copy is complete
+    D  the source's extents lied: forget all  S  JSON: sealed, the copy is complete
 
 A record that the file ends in the middle of was being written when the power went: it is dropped. Damage
 anywhere before the end is something else; then nothing in the journal is believed. The rules of reading are
@@ -32,7 +32,7 @@ from typing import Any, BinaryIO, Self
 
 from transferd.digest import WIDTH, Digests
 from transferd.errors import TargetError, UsageError
-from transferd.plan import BLOCK, block_count
+from transferd.plan import BLOCK, LARGEST, block_count
 from transferd.units import MiB
 
 MAGIC = b"transferd journal 1\n"
@@ -40,7 +40,6 @@ HEAD = struct.Struct("<II")
 BLOCK_ENTRY = struct.Struct(f"<Q{WIDTH}s")
 RUN_ENTRY = struct.Struct("<QQ")
 MAX_RECORD = 16 * MiB  # bytes; far above what one commit writes
-MAX_DISK = 1 << 56  # bytes; beyond any file system's offsets
 
 
 class Trust(Enum):
@@ -74,7 +73,7 @@ class Header:
             raise ValueError("no header") from error
         sound = (
             type(header.size) is int
-            and 0 < header.size < MAX_DISK
+            and 0 < header.size <= LARGEST
             and block == BLOCK
             and isinstance(header.source, dict)
             and isinstance(header.target, dict)
@@ -161,6 +160,7 @@ def _apply(found: Replayed, kind: bytes, payload: bytes) -> bool:
             (found.digests.set_zero if kind == b"Z" else found.digests.forget)(first, length)
     elif kind == b"D":
         found.distrusted = True
+        found.digests.forget(0, count)  # any of them may hold zeros that were never read
     elif kind == b"S":
         found.sealed = True
     else:

@@ -160,8 +160,8 @@ class Server:
     async def _listen(self) -> None:
         """Keep nbdkit's last words until it closes stderr; a flood of them neither blocks it nor fills us."""
         assert self.child.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
-        while chunk := await self.child.stderr.read(READ_SIZE):
-            for line in chunk.splitlines():
+        while heard := await self.child.stderr.read(READ_SIZE):
+            for line in heard.splitlines():
                 text = line.decode(errors="replace").rstrip()[:LINE]
                 self._said.append(text)
                 log.debug("nbdkit", disk=self._label, said=text)

@@ -88,6 +88,8 @@ class CopyOptions:
                 f"{target}: a block device needs a journal elsewhere",
                 remedy="give --journal FILE or --state DIR, on storage that survives a restart",
             )
+        if target.is_dir():
+            raise UsageError(f"{target}: is a folder", remedy="name a file inside it")
         return target.with_name(target.name + ".journal")
 
 

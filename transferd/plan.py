@@ -26,6 +26,7 @@ from transferd.units import MiB
 
 BLOCK = 4 * MiB  # the digest block: design section 6
 RUN = 64  # blocks of one Run at most: 256 MiB is a step that a progress bar and a deadline can follow
+LARGEST = 1 << 47  # bytes: 128 TiB, twice what a VMware disk can have
 AUDITED = 0.01  # share of the blocks with holes that are read to see whether the holes are empty
 
 

@@ -55,7 +55,7 @@ class Supply:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class Arrival:
     """A block under way, in its buffer; `left` counts reads that were not yet answered well."""
 
     block: Block
@@ -65,11 +65,11 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One read of a job."""
+    """One read of a block."""
 
     start: int
     view: memoryview
-    job: Job
+    arrival: Arrival
     due: float = 0.0  # monotonic time before which it is not asked
     asked: float = 0.0
     refusals: int = 0
@@ -86,7 +86,7 @@ class Shared:
     means: Means
     stats: Stats
     crew: Crew
-    deliver: Callable[[Job | Run], None]
+    deliver: Callable[[Arrival | Run], None]
 
 
 @dataclass(slots=True)
@@ -172,12 +172,12 @@ class Reader:
         if not isinstance(work, Block):
             self.shared.ring.release(slot)
             return
-        job = Job(work, slot, len(work.reads))
+        arrival = Arrival(work, slot, len(work.reads))
         if not work.reads:
-            self.shared.deliver(job)
+            self.shared.deliver(arrival)
         for read in reversed(work.reads):
             offset = read.start - work.start
-            self._fresh.append(Request(read.start, slot[offset : offset + read.length], job))
+            self._fresh.append(Request(read.start, slot[offset : offset + read.length], arrival))
 
     def _send(self, request: Request) -> None:
         if not self._asked:
@@ -220,9 +220,9 @@ class Reader:
         self.window.answered(latency, length, now)
         self.shared.stats.took("read", latency)
         self.shared.stats.add(read=length)
-        request.job.left -= 1
-        if request.job.left == 0:
-            self.shared.deliver(request.job)
+        request.arrival.left -= 1
+        if request.arrival.left == 0:
+            self.shared.deliver(request.arrival)
 
     def _refused(self, request: Request, error: Error, now: float) -> None:
         self.shared.stats.add(retries=1)

@@ -1,8 +1,8 @@
 """A session with an NBD server: one libnbd handle, driven by the one thread that uses it (only importer of
 `nbd`).
 
-libnbd is a state machine around one socket; `poll` moves it and calls the completion callbacks, all in the
-calling thread, with the GIL released while it waits. Replies are received straight into the caller's
+libnbd is a state machine around one socket; `poll` moves it, in the calling thread, with the GIL released
+while it waits. Replies are received straight into the caller's
 buffer. One Python call a wakeup costs less than an event loop's five, and nothing is shared with other
 threads: bench/test_io_models.py measures both, and libnbd 1.14 has aborted when handles of several threads
 lost their server at once (states.c:190).
@@ -35,7 +35,8 @@ class NbdSession:
     def __init__(self, uri: str, deadline: float = CONNECT_DEADLINE) -> None:
         self._handle: Any = nbd.NBD()
         self._handle.set_pread_initialize(False)  # a failed read fails the copy; it is never used half filled
-        self._answers: list[Answer] = []
+        self._asked: dict[int, tuple[object, int, int]] = {}  # by libnbd's cookie
+        self._lost = False
         try:
             self._negotiate(uri, deadline)
             self.size = int(self._handle.get_size())
@@ -61,26 +62,44 @@ class NbdSession:
 
     def read(self, start: int, view: memoryview, token: object) -> None:
         try:
-            self._handle.aio_pread(view, start, completion=partial(self._done, token, start, len(view)))
+            self._asked[self._handle.aio_pread(view, start)] = (token, start, len(view))
         except nbd.Error as error:
             raise Transient(_text(error), operation="read", offset=start) from error
 
-    def _done(self, token: object, start: int, length: int, error: Any) -> int:
-        code = error.value
-        if code in LOST or (code and self._handle.aio_is_dead()):
-            return 1  # the session is lost as a whole: `wait` says so
-        refusal = None
-        if code:
-            problem = f"the server answered {os.strerror(code)} for {length} bytes"
-            refusal = SourceError(problem, operation="read", offset=start)
-        self._answers.append(Answer(token, refusal))
-        return 1  # retire the command: nobody asks for it again
-
     def wait(self, timeout: float) -> list[Answer]:
-        if not self._answers:
-            self._move(timeout)
-        answers, self._answers = self._answers, []
+        """Every read is retired by hand: only then does libnbd check that all of its bytes came.
+
+        A completion callback runs before that check (lib/aio.c): it takes a structured reply that leaves
+        bytes out for a success, and what the buffer held before for the disk.
+        """
+        if self._lost:
+            raise Transient("connection lost")
+        self._move(timeout)
+        answers = []
+        while self._asked and (cookie := self._completed()):
+            token, start, length = self._asked.pop(cookie)
+            refusal = self._refusal(cookie, start, length)
+            if not self._lost:
+                answers.append(Answer(token, refusal))
         return answers
+
+    def _completed(self) -> int:
+        """The cookie of a read that ended; 0 if none has."""
+        try:
+            return int(self._handle.aio_peek_command_completed())
+        except nbd.Error as error:
+            raise Transient("connection lost") from error
+
+    def _refusal(self, cookie: int, start: int, length: int) -> SourceError | None:
+        try:
+            self._handle.aio_command_completed(cookie)
+        except nbd.Error as error:
+            code = error.errnum or errno.EIO
+            if code in LOST:
+                self._lost = True  # as a whole, also when the server says so in a reply: it is shutting down
+            problem = f"the server answered {os.strerror(code)} for {length} bytes"
+            return SourceError(problem, operation="read", offset=start)
+        return None
 
     def _move(self, timeout: float) -> None:
         """One turn of libnbd's state machine; a handle that is dead or closed refuses to be polled."""
@@ -122,7 +141,7 @@ class NbdSession:
     def close(self, *, hung: bool = False) -> None:  # noqa: ARG002 (a socket is closed alike)
         """The binding has no close(): the handle closes when its last reference goes, which is this one."""
         self._handle = _closed
-        self._answers = []
+        self._asked = {}
 
 
 class _Closed:
