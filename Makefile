@@ -22,8 +22,9 @@ lint: setup ## Style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## Measure beside nbdcopy; results go to bench/results
-	$(BIN)/pytest bench -q -s --benchmark-storage=file://bench/results --benchmark-autosave
+bench: setup ## Measure beside the peers; results in bench/results, table in bench/TABLE.md
+	$(BIN)/pytest bench -q -s --benchmark-storage=file://bench/results --benchmark-save=copy_engine
+	$(BIN)/python -m bench.table
 
 torture: setup ## Run the sweeps whole; appends to tests/torture/LOG.md
 	$(BIN)/python -m tests.torture
