@@ -7,6 +7,7 @@ cannot be wrong in the same way as an algorithm on intervals.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -46,8 +47,9 @@ def apart(draw: st.DrawFn, size: int = UNIVERSE, grain: int = 1) -> list[Range]:
     """Ordered ranges without overlaps; they may touch."""
     most = size // grain
     borders = sorted(draw(st.sets(st.integers(0, most), max_size=16)))
-    pairs = zip(borders, borders[1:], strict=False)
-    return [Range(start * grain, (end - start) * grain) for start, end in pairs if draw(st.booleans())]
+    return [
+        Range(start * grain, (end - start) * grain) for start, end in pairwise(borders) if draw(st.booleans())
+    ]
 
 
 @st.composite

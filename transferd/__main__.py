@@ -148,6 +148,17 @@ def copy_command(
         if len(paths) != 1 or vm is None:
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
         job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]), chosen)
+    target = Path(paths[-1])
+    options.require_writable(result, report_file)
+    options.require_apart(
+        {
+            "the source": Path(paths[0]) if vcenter is None else None,
+            "the target": target,
+            "--journal": chosen.journal_for(target),
+            "--result": result,
+            "--report": report_file,
+        }
+    )
     done = _with_result(result, lambda: _copied(job, chosen, progress, metrics, report_file))
     from transferd import report  # noqa: PLC0415 (rich: not before the copy)
 
@@ -293,7 +304,7 @@ def digest_command(
     size: Annotated[str | None, typer.Option(help="Only the first SIZE bytes.")] = None,
 ) -> None:
     """Print the disk digest of a file or block device, recomputed from scratch."""
-    print(digest.of_file(path, units.size(size) if size else None))
+    print(digest.of_file(path, units.size(size) if size is not None else None))
 
 
 @app.command("bench")

@@ -31,7 +31,8 @@ class Committer:
     durable: Callable[[range], None]  # told of block numbers, after they are recorded
     _blocks: dict[int, bytes] = field(default_factory=dict)
     _runs: list[tuple[int, int]] = field(default_factory=list)
-    _bytes: int = 0
+    _bytes: int = 0  # that a crash would cost
+    _pending: int = 0  # of the disk
     _oldest: float = 0.0
 
     def take(self, settled: Settled) -> None:
@@ -43,7 +44,9 @@ class Committer:
             self._blocks[work.index] = settled.digest
         else:
             self._runs.append((work.index, work.count))
-        self._bytes += work.length
+        self._pending += work.length
+        if isinstance(work, Block) or not self.target.fresh:  # zeros that cost nothing need no commit
+            self._bytes += work.length
         if self._bytes >= self.limits.commit_bytes:
             self.commit()
         else:
@@ -57,7 +60,7 @@ class Committer:
         """Everything taken so far, durable and recorded. TargetError: none of it may be believed."""
         if not self._blocks and not self._runs:
             return
-        blocks, runs, count = self._blocks, self._runs, self._bytes
+        blocks, runs = self._blocks, self._runs
         self._blocks, self._runs, self._bytes = {}, [], 0
         began = time.monotonic()
         self.target.sync()
@@ -68,7 +71,8 @@ class Committer:
             self.digests[index] = digest
         for first, length in runs:
             self.digests.set_zero(first, length)
-        self.stats.add(durable=count)
+        self.stats.add(durable=self._pending)
+        self._pending = 0
         for index in blocks:
             self.durable(range(index, index + 1))
         for first, length in runs:

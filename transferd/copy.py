@@ -151,7 +151,9 @@ class _DiskCopy:
         self._target = target
         self._label = label
         self._how = how
-        self._request_size = min(how.means.limits.request_size, source.largest)
+        largest = min(how.means.limits.request_size, source.largest)
+        self._request_size = max(largest // source.grain * source.grain, source.grain)
+        self._begun = False
         self._copying = how.progress.task(f"{label} copy", source.size)
         self._verifying = how.progress.task(f"{label} verify", source.size) if how.proof.target else None
         self._differing: list[int] = []
@@ -167,6 +169,10 @@ class _DiskCopy:
             with ExitStack() as stack:
                 journal = stack.enter_context(Journal(path)) if path is not None else None
                 return self._run(journal)
+        except Error:
+            if not self._begun:
+                self._target.abandon()
+            raise
         except Halted:
             raise Cancelled(
                 "stopped", disk=self._label, remedy="run the same command again to go on"
@@ -174,19 +180,15 @@ class _DiskCopy:
 
     def _run(self, journal: Journal | None) -> Copied:
         if self._source.size > plan.LARGEST:
-            self._target.abandon()
             raise UsageError(f"has {self._source.size} bytes, more than {plan.LARGEST}", disk=self._label)
-        try:
-            start = resume.begin(
-                journal,
-                self._source,
-                self._target.identity,
-                blank=self._target.fresh,
-                from_scratch=self._how.from_scratch,
-            )
-        except UsageError:
-            self._target.abandon()
-            raise
+        start = resume.begin(
+            journal,
+            self._source,
+            self._target.identity,
+            blank=self._target.fresh,
+            from_scratch=self._how.from_scratch,
+        )
+        self._begun = True
         if start.fresh is not None:
             self._target.fresh = start.fresh
         if start.note:

@@ -118,9 +118,11 @@ def blocks_of(path: Path, size: int) -> Iterator[bytes]:
 def of_file(path: Path, size: int | None = None) -> str:
     """The disk digest of a file or block device, recomputed from scratch."""
     try:
-        if size is None:
-            with path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
+        with path.open("rb") as file:
+            held = file.seek(0, os.SEEK_END)
+        size = held if size is None else size
+        if size > held:
+            raise SourceError(f"has {held} bytes, {size} were asked for", disk=str(path), operation="read")
         if size == 0:
             raise UsageError("is empty: a disk of 0 bytes has no digest", disk=str(path))
         digests = Digests(size)

@@ -7,6 +7,7 @@ programs must end alike, and this is too little to be written three times.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from transferd.errors import Cancelled, Error, UsageError
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run `app` and exit. Tracebacks need --debug anywhere on the command line."""
+    fill_standard_descriptors()
     try:
         command = typer.main.get_command(app)
         refuse_repeated(command, sys.argv[1:])
@@ -29,6 +31,20 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         error = as_error(failure)
         print(f"{program}: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def fill_standard_descriptors() -> None:
+    """Open /dev/null where the caller closed stdin, stdout or stderr.
+
+    Else the next file opened, perhaps a disk, would take that number and be printed to.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def refuse_repeated(command: Any, arguments: list[str]) -> None:

@@ -22,6 +22,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ MAGIC = b"transferd journal 1\n"
 HEAD = struct.Struct("<II")
 BLOCK_ENTRY = struct.Struct(f"<Q{WIDTH}s")
 RUN_ENTRY = struct.Struct("<QQ")
+OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 MAX_RECORD = 16 * MiB  # bytes; far above what one commit writes
 
 
@@ -90,6 +92,7 @@ class Replayed:
 
     header: Header
     digests: Digests
+    blank: bool  # unlike the header's: false once a block was found to be wrong
     trust: Trust = Trust.WHOLE
     sealed: bool = False
     distrusted: bool = False
@@ -113,7 +116,7 @@ def replay(file: BinaryIO) -> Replayed | None:
     if kind != b"H":
         raise ValueError("its header is damaged")
     header = Header.parse(payload)
-    found = Replayed(header, Digests(header.size), end=end)
+    found = Replayed(header, Digests(header.size), header.blank, end=end)
     for kind, payload, end in records:
         if kind == b"" or not _apply(found, kind, payload):
             found.trust = Trust.DAMAGED
@@ -158,6 +161,8 @@ def _apply(found: Replayed, kind: bytes, payload: bytes) -> bool:
             if first + length > count:
                 return False
             (found.digests.set_zero if kind == b"Z" else found.digests.forget)(first, length)
+        if kind == b"F":  # what lies there was found to be wrong: it may be anything but zeros
+            found.blank = False
     elif kind == b"D":
         found.distrusted = True
         found.digests.forget(0, count)  # any of them may hold zeros that were never read
@@ -191,13 +196,14 @@ class Journal:
     def __enter__(self) -> Self:
         with _errors_of(self.path, "open journal"):
             try:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                self._fd = os.open(self.path, OPEN_FLAGS, 0o600)
             except IsADirectoryError as error:
                 raise UsageError("is a folder", disk=str(self.path), remedy="name a file") from error
             except OSError as error:
-                if error.errno != errno.ELOOP:
+                if error.errno not in {errno.ELOOP, errno.ENXIO}:  # a link; a socket or FIFO
                     raise
-                raise UsageError("is a symbolic link", disk=str(self.path), remedy="name a file") from error
+                problem = "is a symbolic link" if error.errno == errno.ELOOP else "is no regular file"
+                raise UsageError(problem, disk=str(self.path), remedy="name a file") from error
         try:
             self._claim()
         except BaseException:
@@ -209,8 +215,9 @@ class Journal:
         os.close(self._fd)
 
     def _claim(self) -> None:
-        if not os.path.isfile(f"/proc/self/fd/{self._fd}"):  # noqa: PTH113 (a descriptor, not a path)
-            raise UsageError("is no regular file", disk=str(self.path), remedy="name a file")
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise UsageError("is no regular file of its own", disk=str(self.path), remedy="name a file")
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -228,7 +235,7 @@ class Journal:
                 raise UsageError(
                     f"is not a journal that can be read: {error}",
                     disk=str(self.path),
-                    remedy="choose another file with --journal, or begin anew with --fresh",
+                    remedy="choose another file with --journal, or, if it was one, begin anew with --fresh",
                 ) from error
             if found is not None and found.trust is Trust.WHOLE:
                 os.ftruncate(self._fd, found.end)  # what a power cut left of the last record

@@ -58,7 +58,8 @@ _DIAGNOSES: tuple[tuple[str, type[Error], str], ...] = (
     ("[Tt]humbprint|[Cc]ertificate|SSL", AuthenticationError, "check that the thumbprint is the server's"),
     ("Unknown error", SourceError,
      "VDDK says so for a wrong thumbprint and for independent disks: check both"),
-    ("Cannot connect|[Tt]imed? ?out", RetriesExhausted, "check that port 902 of the ESXi host is reachable"),
+    ("Cannot connect|[Tt]imed? ?out|refused connection", RetriesExhausted,
+     "check that port 902 of the ESXi host is reachable"),
     ("not found|cannot be found", SourceError, "the VM, the disk or its snapshot is gone: run inventory"),
     ("access rights", SourceError, "a powered-on disk is read through a snapshot: is the VM off?"),
     (r"VixDiskLib_\w+:", SourceError, "this is VMware's own error text; VDDK's log may say more"),
@@ -85,9 +86,12 @@ def vddk_argv(
 ) -> list[str]:
     """The whole command line. Every value follows its `key=`, so none can be taken for an option."""
     argv = [
+        # No orphan reads on after a kill -9 of ours. nbdkit's --exit-with-parent asks for SIGTERM, and an
+        # nbdkit whose VDDK call hangs does not end on that.
+        "setpriv",
+        "--pdeathsig=KILL",
         "nbdkit",
         "--foreground",
-        "--exit-with-parent",  # no orphan reads on after a kill -9
         "--readonly",  # the source is never written
         "--unix",
         str(socket),
@@ -185,7 +189,7 @@ class Server:
 async def start(disk: VddkDisk, *, password: str, config: Mapping[str, str], label: str) -> Server:
     """Run nbdkit for one disk; returns when it listens.
 
-    Call it from the main thread's loop: `--exit-with-parent` binds nbdkit to the thread that started it.
+    Call it from the main thread's loop: the death signal binds nbdkit to the thread that started it.
     """
     folder = tempfile.mkdtemp(prefix="transferd-")
     socket, pidfile, ini = Path(folder, "nbd.sock"), Path(folder, "pid"), Path(folder, "vddk.ini")

@@ -5,6 +5,7 @@ Each is checked before anything is opened, and its error names the option.
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,27 @@ def copying(
     return CopyOptions(
         copy.proof(verify), Means(limits, Pace(bandwidth), Budget()), journal, state, not resume
     )
+
+
+def require_apart(places: dict[str, Path | None]) -> None:
+    """UsageError if two of the files are one: writing the second would destroy the first."""
+    seen: dict[Path, str] = {}
+    for name, path in places.items():
+        if path is None:
+            continue
+        real = path.parent.resolve() / path.name  # a link in the last place is judged by who opens it
+        if real in seen:
+            raise UsageError(f"{name}: {path} is the same file as {seen[real]}", remedy="name another file")
+        seen[real] = name
+
+
+def require_writable(*paths: Path | None) -> None:
+    """UsageError for a document that could not be written when the work is done."""
+    for path in paths:
+        if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK)):
+            raise UsageError(
+                f"cannot write {path}", remedy="give a file in a folder that exists and can be written"
+            )
 
 
 def _request_size(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transferd.copy import Copied
+from transferd.errors import printable
 from transferd.model import DiskResult, Latency, Verify
 from transferd.plan import block_count
 from transferd.stats import OPERATIONS, Stats
@@ -14,7 +15,7 @@ def disk(copied: Copied) -> DiskResult:
     digests = copied.digests
     return DiskResult(
         label=copied.label,
-        target=copied.target,
+        target=printable(copied.target),
         size=digests.size,
         data_bytes=copied.data,
         read_bytes=sample.read,

@@ -57,6 +57,12 @@ def begin(
         journal.begin(header)
         return Start(digests, [])
     _require_same(journal, found.header, header)
+    if blank and not all(found.digests.is_zero(index) for index in found.digests.known()):
+        # file systems give the inode number of a deleted file to the next one
+        journal.begin(header, distrusted=found.distrusted)
+        return Start(
+            digests, [], distrusted=found.distrusted, note="the target was made anew: beginning anew"
+        )
     doubt = _doubt(found, source)
     if doubt is not None:
         journal.begin(replace(header, blank=False), distrusted=found.distrusted)
@@ -64,7 +70,7 @@ def begin(
         return Start(digests, [], fresh=False, refresh=True, distrusted=found.distrusted, note=note)
     known = found.digests.known()
     resuming = f"resuming: {len(known)} of {len(digests)} blocks are on the target" if known else None
-    return Start(found.digests, known, fresh=found.header.blank, distrusted=found.distrusted, note=resuming)
+    return Start(found.digests, known, fresh=found.blank, distrusted=found.distrusted, note=resuming)
 
 
 def _doubt(found: Replayed, source: Source) -> str | None:

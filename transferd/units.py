@@ -9,6 +9,7 @@ from transferd.errors import UsageError
 KiB = 1 << 10
 MiB = 1 << 20
 GiB = 1 << 30
+LARGEST = 1 << 63  # bytes; offsets are signed
 
 _SIZES = {
     **{unit: 1 << 10 * power for power, unit in enumerate(["B", "KiB", "MiB", "GiB", "TiB"])},
@@ -29,7 +30,12 @@ def _split(text: str, units: dict[str, float] | dict[str, int], kind: str, examp
 
 def size(text: str) -> int:
     """Bytes of `text`; K, M, G and a bare number are binary. UsageError names what is wrong."""
-    return int(_split(text, _SIZES, "size", "64MiB"))
+    count = _split(text, _SIZES, "size", "64MiB")
+    if count >= LARGEST:
+        raise UsageError(
+            f"{text[:40]!r} is more than any disk can have", remedy="check the number and its unit"
+        )
+    return int(count)
 
 
 def duration(text: str) -> float:

@@ -10,10 +10,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.torture import copies, kills
+from tests.torture import copies, crashes, kills
 
 LOG = Path(__file__).parent / "LOG.md"
-SWEEPS = {"copies": copies, "kills": kills}
+SWEEPS = {"copies": copies, "kills": kills, "crashes": crashes}
 
 
 def main() -> int:

@@ -7,19 +7,19 @@ are new files, reused files and reused block devices.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import subprocess
 import tempfile
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.copying import DEADLINE, copied
 from tests.nbd import NbdServer
-from transferd import copy, digest
-from transferd.backends.file import FileTarget
-from transferd.engine import Limits
-from transferd.progress import Silent
+from transferd import digest
+from transferd.backends.file_target import FileTarget
+from transferd.copy import open_source
 from transferd.units import KiB, MiB
 
 SECTOR = 512
@@ -29,13 +29,13 @@ SAMPLE = 24  # cases of `make test`
 
 @dataclass(frozen=True)
 class Case:
-    """One copy. `pieces` are (kind, sectors): data, zeros, hole."""
+    """One copy. `pieces` are (kind, sectors): data, zeros, hole. `limits` are fields of Limits."""
 
     seed: int
     pieces: tuple[tuple[str, int], ...]
     source: str
     target: str
-    limits: Limits
+    limits: dict[str, Any]
 
     @property
     def size(self) -> int:
@@ -51,12 +51,15 @@ def case(seed: int) -> Case:
         tuple(zip(kinds, lengths, strict=True)),
         source=draw.choice(("file", "nbd", "nbd without extents")),
         target=draw.choice(("new file", "reused file", "reused device")),
-        limits=Limits(
-            request_size=draw.choice((64 * KiB, 256 * KiB, MiB, 4 * MiB)),
-            depth=draw.randint(1, 32),
-            slots=draw.randint(1, 8),
-            writers=draw.randint(1, 4),
-        ),
+        limits={
+            "request_size": draw.choice((64 * KiB, 256 * KiB, MiB, 4 * MiB)),
+            "depth": draw.choice((None, draw.randint(1, 32))),
+            "connections": draw.randint(1, 3),
+            "slots": draw.randint(1, 8),
+            "writers": draw.randint(1, 4),
+            "verifiers": draw.randint(1, 3),
+            "commit_bytes": draw.choice((1, 8 * MiB, 128 * MiB)),
+        },
     )
 
 
@@ -97,27 +100,26 @@ def target_of(disk: Case, folder: Path):
         subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
-async def run(disk: Case, folder: Path) -> None:
+def run(disk: Case, folder: Path) -> None:
     """AssertionError unless the target reads as the source and the digest is the recomputed one."""
     content = write(disk, folder / "source")
-    async with AsyncExitStack() as stack:
+    with ExitStack() as stack:
         name = str(folder / "source")
         if disk.source != "file":
             filters = ["--filter=noextents"] if "without" in disk.source else []
             name = stack.enter_context(NbdServer(folder, *filters, "file", name)).uri
         path = stack.enter_context(target_of(disk, folder))
-        source = await stack.enter_async_context(copy.open_source(name))
+        source = stack.enter_context(open_source(name, source_id=None, patience=DEADLINE))
         with FileTarget(path, source.size) as target:
-            how = copy.How(prove=True, limits=disk.limits, progress=Silent())
-            copied = await copy.disk(source, target, "disk", how)
+            done = copied(source, target, folder / "journal", **disk.limits)
         with path.open("rb") as file:
             assert file.read(disk.size) == content, disk
             assert set(file.read()) <= {0xA5}, disk
-        assert digest.of_file(folder / "source") == copied.result.digest, disk
-        assert copied.result.written_bytes + copied.result.zero_bytes == disk.size, disk
+        assert digest.of_file(folder / "source") == done.digests.disk(), disk
+        assert done.end.written + done.end.zero == done.end.verified == disk.size, disk
 
 
 def repeat(seed: int) -> None:
     """Run the case with this seed in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        asyncio.run(run(case(seed), Path(folder)))
+        run(case(seed), Path(folder))

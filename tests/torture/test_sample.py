@@ -1,9 +1,11 @@
 """A sample of each sweep, with a new seed every day; `make torture` runs them whole."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.conftest import require
-from tests.torture import copies, kills
+from tests.torture import copies, crashes, kills
 from tests.torture.seed import TODAY
 
 
@@ -17,3 +19,21 @@ def test_a_random_disk_is_copied_exactly(number):
 def test_a_copy_outlives_its_server(number):
     require("nbdkit")
     kills.repeat(TODAY + number)
+
+
+def test_f48_a_killed_copy_goes_on_from_what_it_recorded():
+    """Two at a time: most of a case is waiting."""
+    require("nbdkit", "strace", "losetup", "fallocate")
+    with ThreadPoolExecutor(2) as pool:
+        cases = {
+            TODAY + number: pool.submit(crashes.repeat, TODAY + number) for number in range(crashes.SAMPLE)
+        }
+
+    assert {seed: str(failure) for seed, case in cases.items() if (failure := case.exception())} == {}
+
+
+@pytest.mark.parametrize("call", ["pwritev", "write", "fdatasync"])
+def test_f48_every_write_boundary_of_a_copy_can_be_its_last(call):
+    require("nbdkit", "strace")
+
+    assert crashes.every_call(call, "file", "new file") > 2

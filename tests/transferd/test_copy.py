@@ -198,7 +198,7 @@ def test_a_copy_is_proven_as_far_as_was_asked(tmp_path: Path, mode, on_target, f
         (["copy", "source", "target", "--patience", "0.1s"], ["patience"]),
         (["copy", "source", "target", "--bandwidth", "1KiB"], ["bandwidth"]),
         (["copy", "source", "target", "--journal", "j", "--state", "."], ["one of them"]),
-        (["copy", "source", "target", "--journal", "source"], ["journal", "begin as one"]),
+        (["copy", "source", "target", "--journal", "source"], ["--journal", "same file"]),
         (["copy", "source", "target", "--journal", "."], ["folder"]),
         (["copy", "source", "target", "--state", "nowhere"], ["no such folder"]),
         (["copy", "source", "target", "--result", "no/such/folder"], ["cannot write"]),

@@ -35,7 +35,7 @@ def test_a_file_that_is_too_short_is_an_error_with_its_end(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.write_bytes(b"A" * 1000)
 
-    with pytest.raises(SourceError, match="ends at 1000"):
+    with pytest.raises(SourceError, match="has 1000 bytes, 2000 were asked for"):
         digest.of_file(disk, 2000)
 
 
@@ -44,8 +44,12 @@ def test_zeros_have_the_same_digest_read_or_known(length):
     assert digest.of_block(bytes(length)) == digest.of_zeros(length)
 
 
-@settings(deadline=None)
-@given(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=12), st.integers(1, 3), st.randoms())
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=6),
+    st.integers(1, 3),
+    st.randoms(),
+)
 def test_blocks_may_come_in_any_order_and_zeros_need_not_be_read(blocks, tail, dice):
     """None is a block of zeros; the last block is short."""
     size = (len(blocks) - 1) * BLOCK + tail

@@ -107,9 +107,7 @@ def test_an_empty_file_lifts_the_limit(clock, tmp_path):
     assert pace.take(1 << 40) == 0
 
 
-@pytest.mark.parametrize(
-    "content", [b"quick", b"-1", b"1B", b"\xff\xfe", b"1MiB\n2MiB", None], ids=repr
-)
+@pytest.mark.parametrize("content", [b"quick", b"-1", b"1B", b"\xff\xfe", b"1MiB\n2MiB", None], ids=repr)
 def test_a_file_that_makes_no_sense_keeps_the_old_rate_and_says_so(clock, tmp_path, content):
     file = tmp_path / "rate"
     file.write_text("10MiB")

@@ -93,7 +93,9 @@ def test_how_to_prove_the_copy(verify, target, share):
         ({"state": Path("/no/such/folder")}, "--state /no/such/folder"),
         ({"journal": Path("a"), "state": Path()}, "--journal and --state"),
     ],
-    ids=lambda value: None if isinstance(value, str) else " ".join(f"{k}={str(v)[:20]}" for k, v in value.items()),
+    ids=lambda value: (
+        None if isinstance(value, str) else " ".join(f"{k}={str(v)[:20]}" for k, v in value.items())
+    ),
 )
 def test_b04_b06_what_cannot_be_meant_is_refused_by_name(given, words):
     with pytest.raises(UsageError, match=words):

@@ -2,6 +2,7 @@
 
 import mmap
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ def test_runs_of_zeros_are_found_at_the_grain(content):
     assert [not any(grain) for grain in grains] == told
     assert [run.start for run, _ in runs] == [0, *(run.end for run, _ in runs)][:-1]
     assert runs[-1][0].end == len(content)
-    assert all(before != after for (_, before), (_, after) in zip(runs, runs[1:], strict=False))
+    assert all(before != after for (_, before), (_, after) in pairwise(runs))
 
 
 @given(buffers())

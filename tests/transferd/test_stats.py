@@ -12,7 +12,10 @@ from transferd.timeline import MOST, Timeline
 COARSE = 2 ** (1 / FINENESS)  # the width of a bucket
 
 
-@given(st.lists(st.floats(SMALLEST, 60_000), min_size=1, max_size=300), st.sampled_from([0.01, 0.5, 0.95, 0.99, 1]))
+@given(
+    st.lists(st.floats(SMALLEST, 60_000), min_size=1, max_size=300),
+    st.sampled_from([0.01, 0.5, 0.95, 0.99, 1]),
+)
 def test_a_quantile_is_the_truth_rounded_up_by_a_bucket_at_most(durations, share):
     histogram = Histogram()
     for duration in durations:

@@ -1,4 +1,4 @@
-"""The window plays against modelled sources, in virtual time: a link of some bandwidth behind some latency."""
+"""The window against modelled sources, in virtual time: a link of some bandwidth behind some latency."""
 
 import heapq
 from dataclasses import dataclass, field

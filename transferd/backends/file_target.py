@@ -104,6 +104,10 @@ class FileTarget:
             self._device = stat.S_ISBLK(self._status.st_mode)
             if not (self._device or stat.S_ISREG(self._status.st_mode)):
                 raise UsageError("is neither a file nor a block device", disk=self.name)
+            if not self._device and self._status.st_nlink > 1:
+                raise UsageError(
+                    "has other names (hard links)", disk=self.name, remedy="name a file of its own"
+                )
             self._claim()
             self.fresh = self._prepare()
             if self._created:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferd.backends import Answer
-from transferd.errors import Error, Transient
+from transferd.errors import Error, Overload, Transient
 from transferd.extents import Extent, merge
 from transferd.plan import BLOCK
 from transferd.units import KiB
@@ -109,6 +109,8 @@ class MemorySession:
                     continue
                 view[:] = self._source.content[start : start + len(view)]
                 answers.append(Answer(token))
+            except Overload as error:
+                answers.append(Answer(token, error))
             except Transient:
                 self._open = False
                 raise
