@@ -36,4 +36,4 @@ def test_f48_a_killed_copy_goes_on_from_what_it_recorded():
 def test_f48_every_write_boundary_of_a_copy_can_be_its_last(call):
     require("nbdkit", "strace")
 
-    assert crashes.every_call(call, "file", "new file") > 2
+    assert crashes.every_call(call, "file", "new file") > 1
