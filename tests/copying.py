@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferd import copy
-from transferd.backends import Source
+from transferd.backends import Source, Target
 from transferd.backends.memory import Fault, MemoryTarget, Operation
 from transferd.copy import Copied, How
 from transferd.limits import Budget, Limits, Means, Pace
@@ -22,7 +22,7 @@ DEADLINE = 60.0  # s; a copy that hangs is a failed test
 
 def copied(
     source: Source,
-    target: MemoryTarget,
+    target: Target,
     journal: Path | None = None,
     *,
     verify: str = "target",
@@ -32,7 +32,8 @@ def copied(
     **limits: Any,
 ) -> Copied:
     """The copy's outcome, or its error; TimeoutError if it was stopped. `limits` are fields of Limits."""
-    target.fresh = target.fresh and not any(target.content)  # what a file says of itself when it is opened
+    if isinstance(target, MemoryTarget):  # a file says so of itself whenever it is opened
+        target.fresh = target.fresh and not any(target.content)
     means = Means(Limits(**limits), Pace(), budget or Budget())
     how = How(Silent(), copy.proof(verify), means, from_scratch)
     work = copy.disk(source, target, journal, "disk", how)

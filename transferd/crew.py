@@ -21,6 +21,16 @@ from transferd.errors import UsageError
 T = TypeVar("T")
 
 
+def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
+    """A running daemon thread. UsageError: this machine allows no more of them."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise UsageError("no more threads can be started", remedy="raise the limit of processes") from error
+    return thread
+
+
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """`work(*arguments)` in a daemon thread: unlike asyncio's own, one that hangs keeps nobody waiting."""
     loop = asyncio.get_running_loop()
@@ -39,7 +49,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name=getattr(work, "__name__", "work"), daemon=True).start()
+    start_thread(getattr(work, "__name__", "work"), run)
     return await ended
 
 
@@ -110,12 +120,7 @@ class Crew:
                 ended.set()
                 self._wake()
 
-        try:
-            threading.Thread(target=guarded, name=name, daemon=True).start()
-        except RuntimeError as error:
-            raise UsageError(
-                "no more threads can be started", remedy="raise the limit of processes"
-            ) from error
+        start_thread(name, guarded)
         return ended
 
 

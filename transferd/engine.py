@@ -176,7 +176,8 @@ class Engine:
         if not self.means.budget.enter(first=first):
             return
         depth = self.means.limits.depth
-        reader = Reader(shared, Window(depth, depth, fixed=True) if depth else Window())
+        window = Window(depth, depth, fixed=True) if depth else Window()
+        reader = Reader(shared, window, spare=not first)
         self._readers.append(reader)
         ended.append(self.crew.start("reader", lambda: self._read_all(reader)))
 

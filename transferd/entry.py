@@ -17,6 +17,8 @@ import typer
 
 from transferd.errors import Cancelled, Error, UsageError
 
+LIMITS = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run `app` and exit. Tracebacks need --debug anywhere on the command line."""
@@ -77,6 +79,15 @@ def _options(command: Any) -> Iterator[Any]:
         yield from _options(below)
 
 
+def _limit_behind(failure: BaseException | None) -> OSError | None:
+    """The limit of this machine that a library stumbled over, perhaps while it was failing already."""
+    while failure is not None:
+        if isinstance(failure, OSError) and failure.errno in LIMITS:
+            return failure
+        failure = failure.__cause__ or failure.__context__
+    return None
+
+
 def as_error(failure: BaseException) -> Error:
     """`failure` as one of ours; what nobody foresaw is an internal error."""
     match failure:
@@ -84,12 +95,10 @@ def as_error(failure: BaseException) -> Error:
             return failure
         case typer.TyperException():
             return UsageError(failure.format_message(), remedy="see --help")
-        case OSError(errno=errno.EMFILE | errno.ENFILE | errno.EAGAIN | errno.ENOMEM):
-            return UsageError(
-                f"this machine's limits: {failure.strerror}", remedy="raise them: ulimit -n, -u"
-            )
         case typer.Abort() | KeyboardInterrupt():
             return Cancelled("stopped")
+        case _ if (limit := _limit_behind(failure)) is not None:
+            return UsageError(f"this machine's limits: {limit.strerror}", remedy="raise them: ulimit -n, -u")
         case _:
             problem = f"internal error: {type(failure).__name__}: {failure}"
             return Error(problem, remedy="run it with --debug and report this")

@@ -10,7 +10,10 @@ place that exits.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
+
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}  # this machine's limits, not a fault of the file that met them
 
 
 def printable(text: str) -> str:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from transferd.digest import WIDTH, Digests
-from transferd.errors import TargetError, UsageError
+from transferd.errors import OUT_OF_FILES, TargetError, UsageError
 from transferd.plan import BLOCK, LARGEST, block_count
 from transferd.units import MiB
 
@@ -178,6 +178,8 @@ def _errors_of(path: Path, operation: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in OUT_OF_FILES:
+            raise
         raise TargetError(
             error.strerror or str(error),
             disk=str(path),

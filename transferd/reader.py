@@ -95,6 +95,7 @@ class Reader:
 
     shared: Shared
     window: Window
+    spare: bool = False  # one of several: it gives up where the last one would go on trying
     retired: bool = False
     ended: bool = False
     _session: Session | None = None
@@ -110,6 +111,8 @@ class Reader:
     def run(self) -> None:
         """Until the plan is drained and everything asked was answered, or the crew halts."""
         try:
+            if self.spare and not self._opens():
+                return
             while not self.shared.crew.halted:
                 pause = self._ask()
                 if self._asked:
@@ -246,6 +249,14 @@ class Reader:
             self._session = self._opened()
             self._heard = time.monotonic()
         return self._session
+
+    def _opens(self) -> bool:
+        """Whether the source gives a session more: it may have no more to give, and that is no fault."""
+        try:
+            self._session = self.shared.source.session()
+        except Error:
+            return False
+        return True
 
     def _opened(self) -> Session:
         """A session, tried for twice `patience`."""

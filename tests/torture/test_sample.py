@@ -32,7 +32,7 @@ def test_f48_a_killed_copy_goes_on_from_what_it_recorded():
     assert {seed: str(failure) for seed, case in cases.items() if (failure := case.exception())} == {}
 
 
-@pytest.mark.parametrize("call", ["pwritev", "write", "fdatasync"])
+@pytest.mark.parametrize("call", ["pwritev2", "write", "fdatasync"])
 def test_f48_every_write_boundary_of_a_copy_can_be_its_last(call):
     require("nbdkit", "strace")
 

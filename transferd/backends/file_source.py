@@ -6,13 +6,13 @@ import errno
 import os
 import queue
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from transferd.backends import Answer, Session
-from transferd.errors import SourceError, UsageError
+from transferd.crew import start_thread
+from transferd.errors import OUT_OF_FILES, SourceError, UsageError
 from transferd.extents import Extent
 from transferd.plan import BLOCK
 
@@ -36,6 +36,8 @@ class FileSource:
         except FileNotFoundError as error:
             raise UsageError("no such file or device", disk=self.name) from error
         except OSError as error:
+            if error.errno in OUT_OF_FILES:
+                raise
             raise SourceError(error.strerror or str(error), disk=self.name, operation="open") from error
         self._status = os.fstat(self._fd)
         if not (stat.S_ISREG(self._status.st_mode) or stat.S_ISBLK(self._status.st_mode)):
@@ -87,11 +89,7 @@ class FileSession:
         self._name = name
         self._asked: queue.SimpleQueue[tuple[int, memoryview, object] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._serve, name="file-reader", daemon=True) for _ in range(READERS)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start_thread("file-reader", self._serve) for _ in range(READERS)]
 
     def read(self, start: int, view: memoryview, token: object) -> None:
         self._asked.put((start, view, token))

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from transferd.errors import TargetError, UsageError
+from transferd.errors import OUT_OF_FILES, TargetError, UsageError
 from transferd.units import MiB, human
 
 BLKZEROOUT = 0x127F  # linux/fs.h: _IO(0x12, 127)
@@ -69,6 +69,8 @@ def _errors_of(path: str, operation: str, offset: int | None = None) -> Iterator
     try:
         yield
     except OSError as error:
+        if error.errno in OUT_OF_FILES:
+            raise
         raise TargetError(
             error.strerror or str(error),
             disk=path,
