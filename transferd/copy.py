@@ -191,8 +191,8 @@ class _DiskCopy:
         self._begun = True
         if start.fresh is not None:
             self._target.fresh = start.fresh
-        if start.note:
-            self._how.progress.say(f"{self._label}: {start.note}")
+        for note in (*([start.note] if start.note else []), *self._target.notes):
+            self._how.progress.say(f"{self._label}: {note}")
         extents = self._extents(start)
         data = data_bytes(extents)
         self._target.require_space(data)

@@ -31,11 +31,12 @@ from transferd.errors import Error, TargetError
 from transferd.journal import Journal
 from transferd.limits import Means
 from transferd.plan import Run, Work
-from transferd.reader import Arrival, Reader, Shared, Supply
+from transferd.reader import Reader, Shared
 from transferd.ring import Ring
 from transferd.sessions import Growth
 from transferd.settle import Settle, Settled
 from transferd.stats import Sample, Stats
+from transferd.supply import Arrival, Supply
 from transferd.verify import Verifier
 from transferd.window import Window
 
@@ -178,8 +179,10 @@ class Engine:
         depth = self.means.limits.depth
         window = Window(depth, depth, fixed=True) if depth else Window()
         reader = Reader(shared, window, spare=not first)
+        if reader.spare:
+            shared.supply.enter()
         self._readers.append(reader)
-        ended.append(self.crew.start("reader", lambda: self._read_all(reader)))
+        ended.append(self.crew.start("reader" if first else "spare", lambda: self._read_all(reader)))
 
     def _read_all(self, reader: Reader) -> None:
         try:

@@ -6,7 +6,8 @@ Recovery is here, the same for every source, and only what was in flight is aske
 
     the server refused a read       -> the same read again, a little later; READ_ATTEMPTS make it permanent
     the source had no memory for it -> the window is halved, the read asked again, for as long as others pass
-    the session is lost             -> closed, opened anew with growing pauses, for twice `patience`
+    the session is lost             -> closed, opened anew with growing pauses, for twice `patience`;
+                                       a spare one, SPARE_PATIENCE: then the others take over what it had
     the session is silent           -> after `patience` seconds it counts as hung: closed, opened anew;
                                        STRIKES in a row without one answer are an error
 
@@ -17,18 +18,18 @@ given. So a late answer can never write into a buffer that meanwhile holds anoth
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from transferd.backends import Answer, Session, Source
 from transferd.crew import Crew, Halted
 from transferd.errors import Error, Overload, RetriesExhausted, SourceError, Transient
 from transferd.limits import Means
-from transferd.plan import Block, Run, Work
+from transferd.plan import Block, Run
 from transferd.ring import Ring
 from transferd.stats import Stats
+from transferd.supply import Arrival, Request, Supply
 from transferd.window import Window
 
 READ_ATTEMPTS = 6  # of one read that the server refuses
@@ -36,44 +37,13 @@ READ_DELAY = 0.1  # s before the second attempt, doubled for each further one, w
 LOSSES = 8  # of sessions with the same read in flight: then it is the read that kills them
 RECONNECT_DELAYS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)  # s; the last is repeated
 STRIKES = 3  # hung sessions in a row
+SPARE_PATIENCE = 10.0  # s for which a session that others can replace is opened anew
+LINGER = 0.005  # s between looks whether another reader left something
 TICK = 0.1  # s; the longest wait, so that a halt and a deadline are seen
 
 
-class Supply:
-    """The plan, handed out to several readers."""
-
-    def __init__(self, work: Iterator[Work]) -> None:
-        self._work = work
-        self._lock = threading.Lock()
-        self.drained = False
-
-    def take(self) -> Work | None:
-        with self._lock:
-            item = next(self._work, None)
-            self.drained = item is None
-            return item
-
-
-@dataclass(slots=True, eq=False)
-class Arrival:
-    """A block under way, in its buffer; `left` counts reads that were not yet answered well."""
-
-    block: Block
-    slot: memoryview
-    left: int
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One read of a block."""
-
-    start: int
-    view: memoryview
-    arrival: Arrival
-    due: float = 0.0  # monotonic time before which it is not asked
-    asked: float = 0.0
-    refusals: int = 0
-    losses: int = 0
+class _GivenUp(Exception):  # noqa: N818 (an ending, not an error)
+    """A spare reader has lost its session for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +65,7 @@ class Reader:
 
     shared: Shared
     window: Window
-    spare: bool = False  # one of several: it gives up where the last one would go on trying
+    spare: bool = False  # one of several: it gives up where the first one would go on trying
     retired: bool = False
     ended: bool = False
     _session: Session | None = None
@@ -113,19 +83,31 @@ class Reader:
         try:
             if self.spare and not self._opens():
                 return
-            while not self.shared.crew.halted:
+            while not (self.shared.crew.halted or self._done):
                 pause = self._ask()
                 if self._asked:
                     self._listen(min(pause, TICK))
                 elif self._again or self._fresh:
                     self.shared.crew.wait(min(pause, TICK))
-                elif self.retired or self.shared.supply.drained:
-                    return
+                elif self.shared.supply.drained:
+                    self.shared.crew.wait(LINGER)
+        except _GivenUp:
+            pass
         except SourceError as error:
             raise error.within(disk=self.shared.source.name) from error.__cause__
         finally:
             self.ended = True
+            left = [*self._again, *reversed(self._fresh), *self._asked]
             self._let_go(hung=False)
+            if self.spare:
+                self.shared.supply.leave(left)
+
+    @property
+    def _done(self) -> bool:
+        """The first reader stays for what a spare one may leave."""
+        if self._asked or self._again or self._fresh:
+            return False
+        return (self.retired or self.shared.supply.drained) if self.spare else self.shared.supply.finished
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -153,6 +135,9 @@ class Reader:
         for number, request in enumerate(self._again):
             if request.due <= now:
                 return self._again.pop(number)
+        left = self.shared.supply.left()
+        if left is not None:
+            return left
         if not self._fresh and not self.retired:
             self._begin_block()
         return self._fresh.pop() if self._fresh else None
@@ -259,8 +244,9 @@ class Reader:
         return True
 
     def _opened(self) -> Session:
-        """A session, tried for twice `patience`."""
-        deadline = time.monotonic() + 2 * self.shared.means.limits.patience
+        """A session, tried for twice `patience`; by a spare reader, for less."""
+        patience = 2 * self.shared.means.limits.patience
+        deadline = time.monotonic() + (min(patience, SPARE_PATIENCE) if self.spare else patience)
         attempt = 0
         while True:
             try:
@@ -269,6 +255,8 @@ class Reader:
                 delay = RECONNECT_DELAYS[min(attempt, len(RECONNECT_DELAYS) - 1)]
                 attempt += 1
                 if time.monotonic() + delay > deadline:
+                    if self.spare:
+                        raise _GivenUp from error
                     raise RetriesExhausted(
                         f"{error.problem} ({attempt} attempts)",
                         disk=self.shared.source.name,
@@ -299,6 +287,8 @@ class Reader:
         self._strikes += 1
         oldest = min(self._asked, key=lambda request: request.asked)
         problem = f"no answer within {self.shared.means.limits.patience:.0f} s"
+        if self._strikes == STRIKES and self.spare:
+            raise _GivenUp
         if self._strikes == STRIKES:
             raise SourceError(
                 f"{problem}, {STRIKES} times",

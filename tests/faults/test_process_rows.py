@@ -4,6 +4,7 @@ F48, kill -9 at every moment, is a sweep of its own: tests/torture.
 """
 
 import asyncio
+import filecmp
 import json
 import os
 import resource
@@ -23,8 +24,10 @@ from tests.doubles.vsphere import VM, Disk, VSphere
 from tests.line import NAME, Job
 from tests.nbd import our_nbdkits
 from transferd import nbdkit
+from transferd.limits import Limits
 from transferd.plan import BLOCK
-from transferd.units import MiB
+from transferd.resume import SPOT_CHECKS
+from transferd.units import GiB, MiB
 
 DISK = "ABCD-EFG0HIJ" * 2  # six blocks, each with data
 GRACE = 10.0  # s between SIGTERM and the end
@@ -69,6 +72,25 @@ def within(prefix: list[str], *arguments: object) -> subprocess.CompletedProcess
     """transferd, started by another program that limits or disturbs it."""
     command = [*prefix, *argv(*arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def test_f48_a_kill_costs_no_more_than_256_mib_and_what_was_in_flight(tmp_path, target):
+    source, result = tmp_path / "large", tmp_path / "result.json"
+    with source.open("wb") as disk:
+        for number in range(1024):
+            disk.write(number.to_bytes(2, "big").replace(b"\0", b"\xff") * (MiB // 2))
+    with started("copy", source, target) as run:
+        wait_until(lambda: holds(target, 600 * MiB))
+        run.kill()
+    held = target.stat().st_blocks * 512
+    again = transferd("copy", source, target, "--result", result)
+    disk = json.loads(result.read_text())["disks"][0]
+    known = disk["resumed_blocks"] * BLOCK
+
+    assert again.returncode == 0, again.stderr
+    assert filecmp.cmp(source, target, shallow=False)
+    assert held - known <= 256 * MiB + Limits().slots * BLOCK
+    assert disk["read_bytes"] <= GiB - known + (SPOT_CHECKS + 1) * BLOCK
 
 
 # --- ended from outside ----------------------------------------------------------------------------------

@@ -43,9 +43,10 @@ def copied(tmp_path: Path, source: Path) -> Callable[..., dict]:
     """Judge a copy that must end well: the disk is on the target, and the result of it is returned."""
     result = tmp_path / "result.json"
 
-    def judged(*arguments: object, target: Path, by: object = transferd) -> dict:
+    def judged(*arguments: object, target: Path, by: object = transferd, expects_cache: bool = False) -> dict:
         done = by("copy", *arguments, target, "--result", result)
         assert done.returncode == 0, done.stderr
+        assert ("no O_DIRECT" in done.stderr) == expects_cache
         assert source.read_bytes() == target.read_bytes()[: source.stat().st_size]
         disk = json.loads(result.read_text())["disks"][0]
         assert disk["digest"] == transferd("digest", source).stdout.strip()
@@ -352,10 +353,10 @@ def test_f45_a_source_of_4_kib_sectors_is_asked_for_whole_sectors(copied, nbd_se
     assert copied(server.uri, target=target)["retries"] == 0
 
 
-def test_f46_a_file_system_without_direct_io_is_written_through_the_cache(
+def test_f46_a_file_system_without_direct_io_is_written_through_the_cache_and_the_log_says_so(
     copied, lossy, source: Path, bad: Path
 ):
     storage = lossy(no_direct=True)
 
-    assert copied(source, target=bad)["verify"]["blocks"] == 4
+    assert copied(source, target=bad, expects_cache=True)["verify"]["blocks"] == 4
     assert storage.struck == ["no_direct"]

@@ -173,6 +173,29 @@ def test_a_source_that_comes_back_is_used_again():
     assert source.content == target.content
 
 
+@pytest.mark.parametrize("number", [0, 1, 5, 17])
+def test_f05_what_a_lost_session_was_reading_is_read_by_the_others(monkeypatch, number):
+    monkeypatch.setattr(reader, "SPARE_PATIENCE", 0.3)
+    reads = []
+
+    def only_the_first_session_comes_back(operation):
+        time.sleep(0.005)
+        if threading.current_thread().name != "spare":
+            return
+        reads.append(operation)
+        if len([each for each in reads if each.kind == "read"]) > number:
+            raise lost()
+
+    source = MemorySource(DISK * 3, fault=only_the_first_session_comes_back)
+    source.sessions = 3
+    target = MemoryTarget(len(DISK) * 3)
+    done = copied(source, target, depth=2, request_size=64 * KiB)
+
+    assert source.content == target.content
+    assert done.stats.sample().in_flight == 0
+    assert done.stats.sample().retries > 0
+
+
 def test_a_read_that_kills_every_session_is_named():
     def killer(operation) -> None:
         if operation.kind == "read" and operation.start == 6 * MiB:

@@ -93,6 +93,10 @@ class Target(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """What a restart must find unchanged to go on."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What the log should say about how it is written."""
+
     def require_space(self, data: int) -> None:
         """TargetError if `data` bytes surely do not fit: better now than at 98 %."""
 

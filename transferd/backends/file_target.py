@@ -43,6 +43,7 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
 DIRECT_ALIGN = 4096  # bytes; covers 512-byte and 4 KiB sectors
 WRITE_ATTEMPTS = 3
 WRITE_PAUSE = 0.2  # s between them
+BUFFERED = "the target has no O_DIRECT: written through the page cache, flushed, dropped and read back"
 ZEROS = memoryview(mmap.mmap(-1, MiB)).toreadonly()
 
 SYNC_FILE_RANGE = 0x1 | 0x2 | 0x4  # linux/fs.h: wait before, write, wait after
@@ -118,6 +119,7 @@ class FileTarget:
             os.close(self._fd)
             raise
         self._direct = self._open_direct()
+        self.notes = [] if self._direct is not None else [BUFFERED]
         self._open = True
         self._can_zero = True
         self._zero_mode = FALLOC_FL_KEEP_SIZE | (

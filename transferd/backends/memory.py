@@ -133,6 +133,7 @@ class MemoryTarget:
         self.fresh = content is None
         self.content = bytearray(size if content is None else content)
         self.faults = _Faults(fault)
+        self.notes: list[str] = []
 
     @property
     def identity(self) -> Mapping[str, Any]:
