@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferd import digest
-from transferd.journal import MAGIC, Header, Journal, Replayed, replay
+from transferd.journal import Journal
 from transferd.plan import BLOCK
+from transferd.replay import MAGIC, Header, Replayed, replay
 
 COUNT = 40  # blocks of the disk that these journals are about
 SIZE = COUNT * BLOCK - 512

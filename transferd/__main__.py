@@ -217,7 +217,7 @@ async def _copy_vm_disk(
 ) -> copy.Copied:
     from transferd import vddk  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
     from transferd.model import VMRef  # noqa: PLC0415
-    from transferd.vsphere import snapshots  # noqa: PLC0415
+    from transferd.vsphere.reading import reading_point  # noqa: PLC0415
 
     journal = chosen.journal_for(target)
     async with AsyncExitStack() as stack:
@@ -226,8 +226,9 @@ async def _copy_vm_disk(
         disk = vddk.disk_number(vm, number)
         vddk.require_library(access)
         end = stack.enter_context(FileTarget(target, disk.capacity))
-        snapshot = await stack.enter_async_context(snapshots.reading_point(access.session, vm))
-        return await vddk.copy_disk(access, vm, disk, snapshot, end, journal, how)
+        purpose = f"copy-{digest.of_block(str(journal.resolve()).encode()).hex()[:12]}"
+        at = await stack.enter_async_context(reading_point(access.session, vm, purpose))
+        return await vddk.copy_disk(access, vm, disk, at, end, journal, how)
 
 
 async def _access(vcenter: Path, stack: AsyncExitStack) -> Access:
@@ -269,9 +270,7 @@ async def _migrate(path: Path, folder: Path | None, shown: Progress) -> Result:
     async with AsyncExitStack() as stack:
         access = await _access(Path(spec.vcenter), stack)
         kept = State(chosen)
-        done = await run_migration(spec, access, kept, shown)
-    kept.write(kept.result, done)
-    return done
+        return await run_migration(spec, access, kept, shown)
 
 
 def _file_name(name: str) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,16 +20,18 @@ from transferd import plan, resume
 from transferd.backends import Source, Target
 from transferd.backends.file_source import FileSource
 from transferd.backends.nbd_source import NbdSource
+from transferd.blocks import Blocks
 from transferd.crew import Crew, Halted, in_thread
 from transferd.digest import Digests
-from transferd.engine import Engine
+from transferd.engine import Engine, Planner
 from transferd.errors import Cancelled, Error, IntegrityError, UsageError
 from transferd.extents import Extent, data_bytes
 from transferd.journal import Journal
 from transferd.limits import Means
 from transferd.plan import Work
 from transferd.progress import Progress
-from transferd.settle import Compare, ExtentsLiedError, Refresh, Write
+from transferd.replay import Point
+from transferd.settle import Compare, ExtentsLiedError, Refresh, Settle, Update, Write
 from transferd.stats import Sample, Stats
 from transferd.timeline import Timeline
 from transferd.verify import Verifier
@@ -94,12 +96,13 @@ class Copied:
     proof: Proof
     compared: int
     mismatched: int
-    resumed: list[int]
+    resumed: Blocks
     healed: list[int]
     end: Sample
     stats: Stats
     timeline: Timeline
     warnings: list[str]
+    point: Point | None
 
 
 def open_source(name: str, *, source_id: str | None, patience: float) -> NbdSource | FileSource:
@@ -143,6 +146,17 @@ async def disk(source: Source, target: Target, journal: Path | None, label: str,
         raise
 
 
+@contextmanager
+def _forgotten(journal: Journal | None, *wrong: list[int]) -> Iterator[None]:
+    """However the pass ends, its journal no longer claims the blocks that it found `wrong`."""
+    try:
+        yield
+    finally:
+        blocks = {index for found in wrong for index in found}
+        if blocks and journal is not None:
+            journal.forget(sorted(blocks))
+
+
 class _DiskCopy:
     """The copy of one disk, in the thread that calls `run`."""
 
@@ -156,7 +170,8 @@ class _DiskCopy:
         self._begun = False
         self._copying = how.progress.task(f"{label} copy", source.size)
         self._verifying = how.progress.task(f"{label} verify", source.size) if how.proof.target else None
-        self._differing: list[int] = []
+        self._differing: list[int] = []  # blocks that the target does not hold as received
+        self._lost: list[int] = []  # blocks that it does not hold as an earlier round left them
         self._mismatched = 0
         self._warnings: list[str] = []
         self._dice = random.Random()  # noqa: S311 (which blocks to look at again, nothing secret)
@@ -218,15 +233,18 @@ class _DiskCopy:
             self._how.proof,
             compared,
             self._mismatched,
-            start.known,
-            sorted(set(self._differing)),
+            start.done,
+            sorted({*self._differing, *self._lost}),
             end,
             self.stats,
             self.timeline,
             self._warnings,
+            self._source.point,
         )
 
     def _extents(self, start: resume.Start) -> list[Extent]:
+        if start.changes is not None and start.digests.all_known():
+            return [Extent(0, self._source.size, zero=False)]  # zeros are found in what is read
         if start.distrusted:
             self._warn("the source's extents have lied before: everything is read")
             return [Extent(0, self._source.size, zero=False)]
@@ -250,8 +268,7 @@ class _DiskCopy:
 
     def _spot_check(self, engine: Engine, start: resume.Start) -> None:
         """UsageError unless the source still has what it had when the journal was written."""
-        chosen = self._dice.sample(start.known, min(resume.SPOT_CHECKS, len(start.known)))
-        differing = self._read_again(engine, sorted(chosen))
+        differing = self._read_again(engine, start.done.sample(self._dice, resume.SPOT_CHECKS))
         if differing:
             raise UsageError(
                 "the source has changed since the journal was written",
@@ -263,55 +280,68 @@ class _DiskCopy:
     def _copy(
         self, engine: Engine, start: resume.Start, extents: list[Extent], journal: Journal | None
     ) -> None:
-        known = set(start.known)
         size = self._source.size
-        audited = plan.audit(size, extents, self._dice) if self._how.proof.target else []
-
-        def work(gap: Callable[[], int]) -> Iterator[Work]:
-            everything = plan.full(
-                size, extents, self._request_size, audited=audited, gap=gap, grain=self._source.grain
-            )
-            return plan.without(everything, known.__contains__) if known else everything
-
-        settle = (Refresh if start.refresh else Write)(
-            self._target, start.digests, self.stats, self._differing.append
-        )
-        self.stats.add(settled=sum(plan.extent_of_block(index, size).length for index in known))
+        target, stats = self._target, self.stats
+        if start.changes is not None:
+            settle: Settle = Update(target, start.digests, stats, self._lost.append)
+        else:
+            settle = (Refresh if start.refresh else Write)(target, start.digests, stats)
+        for run in start.done.runs():
+            stats.add(settled=min(run.stop * plan.BLOCK, size) - run.start * plan.BLOCK)
         try:
-            engine.copy(
-                work,
-                settle,
-                journal,
-                self._verifier(start.digests, self._differing.append),
-                earlier=(range(index, index + 1) for index in start.known),
-            )
+            with _forgotten(journal, self._differing, self._lost):
+                engine.copy(
+                    self._planner(start, extents),
+                    settle,
+                    journal,
+                    self._verifier(start.digests, self._differing.append),
+                    earlier=start.done.runs(plan.RUN),
+                )
         except ExtentsLiedError as error:
             if journal is not None:
                 journal.distrust()
             raise error.within(disk=self._label) from None
+
+    def _planner(self, start: resume.Start, extents: list[Extent]) -> Planner:
+        """A round reads what changed of the blocks that are there; others are read by the extents."""
+        size, grain = self._source.size, self._source.grain
+        done, digests, changes = start.done, start.digests, start.changes
+        audited = plan.audit(size, extents, self._dice) if self._how.proof.target and changes is None else []
+        there = digests.blocks() if changes is not None else done
+
+        def work(gap: Callable[[], int]) -> Iterator[Work]:
+            if changes is not None:
+                round_ = plan.delta(size, changes, extents, self._request_size, gap=gap, grain=grain)
+                yield from (block for block in round_ if block.index in there and block.index not in done)
+            if len(there) < len(digests):
+                everything = plan.full(
+                    size, extents, self._request_size, audited=audited, gap=gap, grain=grain
+                )
+                yield from plan.without(everything, there.__contains__)
+
+        return work
 
     def _verifier(self, digests: Digests, differs: Callable[[int], None]) -> Verifier | None:
         return Verifier(self._target, digests, self.stats, differs) if self._how.proof.target else None
 
     def _heal(self, engine: Engine, journal: Journal | None) -> None:
         """Copy once more what the target does not hold; what it then still does not hold is an error."""
-        if not self._differing:
+        blocks = sorted({*self._differing, *self._lost})
+        if not blocks:
             return
-        self._mismatched = len(self._differing)
-        blocks = sorted(set(self._differing))
-        expected = {index: engine.digests[index] for index in blocks}
+        self._mismatched = len(blocks)
+        expected = {index: engine.digests[index] for index in {*self._differing} - {*self._lost}}
         self._warn(f"{len(blocks)} blocks are not on the target as received, copying them again")
-        if journal is not None:
-            journal.forget(blocks)
         self._target.fresh = False  # what differs may be anything, so its zeros are written too
         again: list[int] = []
         size = self._source.size
-        engine.copy(
-            lambda _gap: (plan.whole(index, size, self._request_size) for index in blocks),
-            Write(self._target, engine.digests, self.stats, again.append),
-            journal,
-            self._verifier(engine.digests, again.append),
-        )
+        with _forgotten(journal, again):
+            engine.copy(
+                lambda _gap: (plan.whole(index, size, self._request_size) for index in blocks),
+                Write(self._target, engine.digests, self.stats),
+                journal,
+                self._verifier(engine.digests, again.append),
+            )
         for index in again:
             raise IntegrityError(
                 "the target does not hold what was received, not even when written again",

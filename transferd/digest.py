@@ -8,12 +8,13 @@ differs, and lets a later round replace one block's digest without reading the o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from blake3 import blake3
 
+from transferd.blocks import Blocks
 from transferd.errors import SourceError, UsageError
 from transferd.plan import BLOCK, block_count, extent_of_block
 
@@ -22,6 +23,7 @@ WIDTH = 32  # bytes of one block digest
 PAGE = 4096  # digests allocated together: a sparse disk of 62 TiB must not cost 512 MiB
 
 UNKNOWN, DATA, ZERO = range(3)
+KNOWN = bytes(min(state, 1) for state in range(256))
 
 
 def of_block(view: bytes | bytearray | memoryview) -> bytes:
@@ -81,6 +83,16 @@ class Digests:
         """Numbers of the blocks that have a digest, in order."""
         return [index for index, state in enumerate(self._state) if state != UNKNOWN]
 
+    def blocks(self) -> Blocks:
+        """Those that have a digest."""
+        return Blocks(len(self), bytes(self._state.translate(KNOWN)))
+
+    def any_known(self) -> bool:
+        return any(self._state)
+
+    def all_known(self) -> bool:
+        return UNKNOWN not in self._state
+
     def disk(self) -> str:
         """The disk digest, `blake3-4m:HEX`."""
         total = blake3()
@@ -96,12 +108,16 @@ class Digests:
         return PREFIX + total.hexdigest()
 
 
-def blocks_of(path: Path, size: int) -> Iterator[bytes]:
-    """Block digests of the first `size` bytes of `path`, in order. SourceError if it is shorter."""
+def blocks_of(path: Path, size: int, indexes: Iterable[int] | None = None) -> Iterator[bytes]:
+    """Block digests of the first `size` bytes of `path`, of all blocks or of these, in order.
+
+    SourceError if it is shorter.
+    """
     with path.open("rb", buffering=0) as file:
         buffer = bytearray(BLOCK)
-        for index in range(block_count(size)):
+        for index in range(block_count(size)) if indexes is None else indexes:
             view = memoryview(buffer)[: extent_of_block(index, size).length]
+            file.seek(index * BLOCK)
             filled = 0
             while filled < len(view):
                 count = file.readinto(view[filled:])

@@ -1,89 +1,187 @@
 """THE STRAIGHT LINE: one VM from vSphere to disks that boot on KubeVirt.
 
-    read the VM -> shut it down -> each disk: VDDK -> NBD -> target, flushed and proven
-      -> convert in a child process -> seal -> VirtualMachine manifest
+    read the VM -> warm: rounds while it runs, until it is time
+      -> shut it down -> the last round -> convert in a child process -> seal -> VirtualMachine manifest
 
-The source is off while its disks are read and stays off when everything succeeded; on any failure its power
-state is restored. No snapshot is taken of a VM that is off.
+A cold migration is a warm one without rounds: the VM is off when its disks are read, so no snapshot is
+taken. From the shutdown on, every failure gives the source its power back. What was done is written down
+step by step (journey.py), so a run that was killed is continued by the same command.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from transferd import conversion, outcome, units, vddk
+from transferd import conversion, rounds, units, vddk
 from transferd.backends.file_target import FileTarget
-from transferd.copy import Copied, How, proof
-from transferd.crew import first_error
+from transferd.copy import How, proof
+from transferd.crew import in_thread
+from transferd.cutover import Schedule
 from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
+from transferd.failpoint import reached
+from transferd.journal import Journal
+from transferd.journey import Journey
 from transferd.limits import NFC_MEMORY, NFC_SESSIONS, Budget, Means
 from transferd.model import (
     Caps,
     ConversionResult,
+    DiskResult,
     Guest,
     MigrationSpec,
+    PowerState,
+    Result,
     SourceVM,
+    Stage,
     Untouched,
     Warning_,
 )
 from transferd.plan import BLOCK
 from transferd.progress import Progress
+from transferd.rounds import Line
 from transferd.seal import seal
 from transferd.state import State
 from transferd.vddk import Access
-from transferd.vsphere import power
+from transferd.vsphere import power, tracking
 
 
 async def migrate(spec: MigrationSpec, access: Access, state: State, progress: Progress) -> ConversionResult:
     """The whole journey of one VM; returns its result document."""
-    vm = await asyncio.to_thread(access.session.read_vm, spec.vm)
-    state.write(state.source, vm)
+    schedule = Schedule.of(spec)
+    vm = await in_thread(access.session.read_vm, spec.vm)
     paths = targets(spec, vm)
-    await _rehearse(spec, access, vm, state)
-    with ExitStack() as ends:
-        opened = [
-            ends.enter_context(FileTarget(path, disk.capacity))
-            for disk, path in zip(vm.disks, paths, strict=True)
-        ]
-        how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS)))
-        async with power.off(access.session, vm, spec.shutdown, progress):
-            state.forget_conversion()
-            copies = await _copy_all(access, vm, opened, state, how)
-            ends.close()  # conversion opens them next; an error in closing is an error of the copy
-            result = await _convert(spec, vm, paths, state, progress)
-            result = await _sealed(result, copies, paths, progress)
-            if spec.manifest is not None:
-                await conversion.manifest(spec.manifest, result, state)
+    journey = Journey.begin(state, vm)
+    reached("begun")
+    if journey.now.stage is Stage.DONE:
+        progress.say(f"{vm.name}: was migrated already; remove {state.folder} to begin anew")
+        return state.finished()
+    await rounds.reconcile(access.session, vm, journey)
+    vm = await in_thread(access.session.read_vm, spec.vm)  # without what was left of our snapshots
+    state.write(state.source, vm)
+    how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS)))
+    line = Line(access, vm, paths, state, journey, how, progress)
+    await _rehearse(spec, line)
+    if spec.mode == "warm" and journey.now.stage is Stage.PRECOPY:
+        await _precopy(line, schedule, converts=spec.convert != "none")
+    async with _source_off(spec, line):
+        result = await _cut_over(spec, line)
+    state.write(state.result, result)
+    reached("result.written")
+    journey.update(stage=Stage.DONE)
+    reached("done")
     return result
 
 
-async def _copy_all(
-    access: Access, vm: SourceVM, targets: list[FileTarget], state: State, how: How
-) -> list[Copied]:
-    """All disks at once, sharing what their host has to give. The first error stops the others in order."""
+async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
+    """Rounds while the VM runs, until the schedule says that it is time."""
+    session, journey = line.access.session, line.journey
+    if not await in_thread(tracking.enabled, session, line.machine):
+        line.progress.say(f"{line.vm.name}: switching on changed block tracking")
+        reached("tracking.off")
+        await in_thread(tracking.switch_on, session, line.machine, journey.name("tracking"))
+        reached("tracking.on")
+    while True:
+        earlier = journey.unfinished()
+        number = earlier.number if earlier else len(journey.now.rounds)
+        line.progress.say(f"{line.vm.name}: round {number}")
+        await rounds.run(line, final=False, snapshot=True)
+        _require_tracked(line)
+        predicted = schedule.predict(journey.now.rounds, converts=converts)
+        if predicted is not None:
+            line.progress.say(f"{line.vm.name}: predicted downtime {predicted.total:.0f} s")
+        if schedule.due(journey.now.rounds, predicted):
+            return
+        reached("waiting")
+        await schedule.wait(journey.now.rounds[-1].began)
+
+
+def _require_tracked(line: Line) -> None:
+    """UsageError if a disk has no changeId: each round would be a whole copy, and the last one, too."""
+    changes = line.journey.now.rounds[-1].changes
+    labels = [disk.label for disk in line.vm.disks if changes.get(disk.key) is None]
+    if labels:
+        raise UsageError(
+            f"changed block tracking does not work on {', '.join(labels)}",
+            vm=line.vm.name,
+            remedy="migrate it cold; what was copied is kept and only compared",
+        )
+
+
+@asynccontextmanager
+async def _source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
+    """The source is off inside. Left by an error or a cancellation, it gets its power back."""
+    session, vm, journey = line.access.session, line.vm, line.journey
+    now = await in_thread(session.power_state, vm)
+    journey.begin_cutover(now)
+    reached("shutdown.recorded")
     try:
-        async with asyncio.TaskGroup() as group:
-            copies = [
-                group.create_task(
-                    vddk.copy_disk(access, vm, disk, None, target, state.journal(disk.key), how)
-                )
-                for disk, target in zip(vm.disks, targets, strict=True)
-            ]
-    except BaseExceptionGroup as errors:
-        raise first_error(errors) from None
-    return [copy.result() for copy in copies]
+        if now is not PowerState.OFF:
+            line.progress.say(f"{vm.name}: shutting down the source")
+            async with _timed(line, "shutdown"):
+                await power.shut_down(session, vm, spec.shutdown)
+            reached("shutdown.off")
+        yield
+    except BaseException:
+        if journey.now.power is PowerState.ON:
+            await asyncio.shield(power.restore(session, vm, line.progress))
+        line.state.forget_converted([disk.key for disk in vm.disks])
+        journey.restored()
+        raise
 
 
-async def _rehearse(spec: MigrationSpec, access: Access, vm: SourceVM, state: State) -> None:
+async def _cut_over(spec: MigrationSpec, line: Line) -> ConversionResult:
+    """The last round, and what makes a guest of the disks. What is converted is not copied again."""
+    journey, state = line.journey, line.state
+    if journey.now.stage is not Stage.CONVERSION:
+        state.forget_conversion()
+        async with _timed(line, "last round"):
+            disks = await rounds.run(line, final=True, snapshot=spec.mode == "warm")
+        state.write(state.copied, Result(outcome="ok", disks=disks))
+        journey.update(stage=Stage.CONVERSION)
+        reached("conversion.begun")
+    copied = Result.model_validate_json(state.copied.read_bytes()).disks
+    async with _timed(line, "conversion"):
+        result = await _convert(spec, line)
+    reached("conversion.ended")
+    async with _timed(line, "seal"):
+        result = await _sealed(result, copied, line, whole=spec.mode == "cold" or spec.verify == "full")
+    reached("sealed")
+    if spec.manifest is not None:
+        async with _timed(line, "manifest"):
+            await conversion.manifest(spec.manifest, result, state)
+        reached("manifest.written")
+    steps = journey.now.downtime
+    return result.model_copy(
+        update={
+            "rounds": journey.now.rounds,
+            "downtime": steps,
+            "downtime_s": round(sum(each.seconds for each in steps), 3),
+        }
+    )
+
+
+@asynccontextmanager
+async def _timed(line: Line, step: str) -> AsyncIterator[None]:
+    began = time.monotonic()
+    yield
+    line.journey.took(step, time.monotonic() - began)
+
+
+async def _rehearse(spec: MigrationSpec, line: Line) -> None:
     """Find what would fail at the end before the source is touched: a night's copy is at stake."""
     units.duration(spec.shutdown.timeout)
-    vddk.require_library(access)
+    vddk.require_library(line.access)
     if spec.manifest is not None:
-        await conversion.manifest(spec.manifest, unconverted(vm, "rehearsal", "not copied yet"), state)
-        state.manifest.unlink()
+        rehearsal = unconverted(line.vm, "rehearsal", "not copied yet")
+        await conversion.manifest(spec.manifest, rehearsal, line.state)
+        line.state.manifest.unlink()
+    for disk, path in zip(line.vm.disks, line.paths, strict=True):
+        with FileTarget(path, disk.capacity):
+            pass  # it is large enough and can be written
 
 
 def targets(spec: MigrationSpec, vm: SourceVM) -> list[Path]:
@@ -105,13 +203,13 @@ def targets(spec: MigrationSpec, vm: SourceVM) -> list[Path]:
     return [Path(spec.targets[disk.key]) for disk in vm.disks]
 
 
-async def _convert(
-    spec: MigrationSpec, vm: SourceVM, paths: list[Path], state: State, progress: Progress
-) -> ConversionResult:
+async def _convert(spec: MigrationSpec, line: Line) -> ConversionResult:
+    vm, progress = line.vm, line.progress
     if spec.convert == "none":
         return unconverted(vm, "conversion-off", "conversion is switched off: the guest was not touched")
     progress.say(f"{vm.name}: converting")
-    converted = await conversion.convert(paths, state, required=spec.convert == "required", say=progress.say)
+    required = spec.convert == "required"
+    converted = await conversion.convert(line.paths, line.state, required=required, say=progress.say)
     if converted.outcome == "ok":
         return converted
     reason = str((converted.error or {}).get("message"))
@@ -135,18 +233,20 @@ def unconverted(vm: SourceVM, code: str, reason: str) -> ConversionResult:
 
 
 async def _sealed(
-    result: ConversionResult, copies: list[Copied], paths: list[Path], progress: Progress
+    result: ConversionResult, copied: list[DiskResult], line: Line, *, whole: bool
 ) -> ConversionResult:
     """The result with the disks, and the proof that conversion changed nothing but what it lists."""
-    progress.say("sealing the converted disks")
+    line.progress.say("sealing the converted disks")
     digests, checked = [], 0
-    for number, (copied, path) in enumerate(zip(copies, paths, strict=True)):
+    for number, (disk, path) in enumerate(zip(line.vm.disks, line.paths, strict=True)):
         written = [Range(each.start, each.length) for each in result.written if each.disk == number]
-        sealed = await asyncio.to_thread(seal, path, copied.digests, written)
+        with Journal(line.state.journal(disk.key)) as journal:
+            received = journal.require_sealed()
+        sealed = await in_thread(lambda: seal(path, received, written, whole=whole))  # noqa: B023
         if sealed.mismatched:
             raise IntegrityError(
                 f"{len(sealed.mismatched)} blocks changed that conversion did not write",
-                disk=copied.label,
+                disk=disk.label,
                 operation="seal",
                 offset=sealed.mismatched[0] * BLOCK,
                 remedy="do not start this VM: check the target's storage, then migrate again",
@@ -155,7 +255,7 @@ async def _sealed(
         checked += sealed.checked
     return result.model_copy(
         update={
-            "disks": [outcome.disk(copied) for copied in copies],
+            "disks": copied,
             "digest_converted": digests,
             "untouched": Untouched(checked=checked, mismatched=0),
         }

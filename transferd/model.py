@@ -146,6 +146,7 @@ class DiskResult(Document):
     depth: int = Field(0, description="most reads in flight that were allowed")
     latency: dict[str, Latency] = Field(default_factory=dict, description="read, write, sync, verify")
     warnings: list[str] = Field(default_factory=list)
+    change_id: str | None = Field(None, description="what transferd delta --since takes to go on from here")
 
 
 class Result(Document):
@@ -259,6 +260,30 @@ class Untouched(Document):
     mismatched: int
 
 
+class RoundState(Document):
+    """One round of a migration: all disks as they were at one moment."""
+
+    number: int
+    final: bool = False
+    snapshot_name: str | None = Field(None, description="None: the VM is off and read without a snapshot")
+    snapshot: str | None = Field(None, description="its moref, once it is taken")
+    changes: dict[int, str | None] = Field(default_factory=dict, description="disk key -> changeId")
+    began: float = Field(description="seconds since 1970")
+    snapshot_s: float = 0.0
+    copy_s: float = 0.0
+    removal_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    copied: bool = False
+
+
+class TimedStep(Document):
+    """One step of a cutover, in seconds from its beginning to its end."""
+
+    step: str
+    seconds: float
+
+
 class ConversionResult(Result):
     """What `transferd-convert apply` writes, and `transferd migrate` after it."""
 
@@ -271,6 +296,36 @@ class ConversionResult(Result):
     written: list[DiskRange] = Field(default_factory=list)
     digest_converted: list[str] = Field(default_factory=list, description="one per disk, in order")
     untouched: Untouched | None = None
+    rounds: list[RoundState] = Field(
+        default_factory=list, description="of a migration, the last is the cutover's"
+    )
+    downtime_s: float | None = Field(None, description="from asking the source to shut down to the result")
+    downtime: list[TimedStep] = Field(default_factory=list, description="downtime_s, split by step")
+
+
+# --- what a migration keeps while it is under way -----------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """How far a migration is. A restart goes on from here."""
+
+    PRECOPY = "precopy"
+    CUTOVER = "cutover"  # the source is being, or has been, shut down by us
+    CONVERSION = "conversion"  # the disks are complete; what is on them is the converter's now
+    DONE = "done"
+
+
+class MigrationState(Document):
+    """`migration.json`: what a restart must know. Written before each step that changes the source."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    id: str
+    vm: str = Field(description="instanceUuid of the VM")
+    attempt: int = 0
+    stage: Stage = Stage.PRECOPY
+    power: PowerState | None = Field(None, description="before the shutdown that is ours; None: not yet")
+    rounds: list[RoundState] = Field(default_factory=list)
+    downtime: list[TimedStep] = Field(default_factory=list)
 
 
 # --- what people write -----------------------------------------------------------------------------------
@@ -304,6 +359,14 @@ class VMRef(Written):
     instance_uuid: str | None = None
 
 
+class Precopy(Written):
+    """Warm rounds: one after another until the predicted downtime is small enough, or one each interval."""
+
+    interval: str | None = Field(None, description="between the beginnings of two rounds; default 1h")
+    downtime_target: str | None = Field(None, description="cut over when less is predicted, for example 60s")
+    rounds: int = Field(2, ge=1, le=1000, description="at least, before the last; the first is the copy")
+
+
 class Shutdown(Written):
     """How a running source is stopped: `fail` never cuts power, `hard` does after the timeout."""
 
@@ -328,11 +391,13 @@ class MigrationSpec(Written):
     schema_: Literal[1] = Field(alias="schema")
     vcenter: str = Field(description="path of vcenter.yaml, relative to this file")
     vm: VMRef
-    mode: Literal["cold"] = "cold"
+    mode: Literal["cold", "warm"] = "cold"
     targets: dict[int, str] = Field(default_factory=dict, description="disk key -> target path")
     target_dir: str | None = None
     state: str | None = None
     shutdown: Shutdown = Shutdown()
+    precopy: Precopy = Precopy()
+    cutover: str = Field("now", description="now, signal (SIGUSR1), or a time as RFC 3339")
     convert: Literal["required", "auto", "none"] = "auto"
-    verify: Literal["target", "none"] = "target"
+    verify: str = Field("target", description="target, sample:PCT, full or none, as of transferd copy")
     manifest: ManifestRequest | None = None

@@ -40,6 +40,7 @@ def disk(copied: Copied) -> DiskResult:
         depth=max((each.depth for each in samples), default=0),
         latency=latencies(copied.stats),
         warnings=copied.warnings,
+        change_id=(copied.point or {}).get("change"),
     )
 
 

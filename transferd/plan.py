@@ -80,7 +80,7 @@ def _block(
     grain: int = 1,
 ) -> Block:
     place = extent_of_block(index, size)
-    wanted = joined((_widened(each, grain, place.end) for each in data), gap)
+    wanted = joined(data if grain == 1 else (_widened(each, grain, place.end) for each in data), gap)
     return Block(
         place.start,
         place.length,
@@ -98,6 +98,9 @@ def _widened(each: Range, grain: int, end: int) -> Range:
 
 
 def _pieces(each: Range, request_size: int) -> Iterator[Range]:
+    if each.length <= request_size:
+        yield each
+        return
     for start in range(each.start, each.end, request_size):
         yield Range(start, min(request_size, each.end - start))
 
@@ -178,33 +181,44 @@ def _within(extents: Sequence[Extent], position: int, place: Range, *, zero: boo
 
 def delta(
     size: int,
-    changes: Sequence[Range],
+    changes: Iterable[Range],
     extents: Sequence[Extent],
     request_size: int,
     *,
     gap: Callable[[], int] = no_gap,
     grain: int = 1,
 ) -> Iterator[Block]:
-    """The blocks that `changes` (ordered, joined) touch; only what changed is read or made zero."""
+    """The blocks that `changes` (ordered, joined) touch; only what changed is read or made zero.
+
+    `changes` are looked at one by one: a million of them need no list.
+    """
     position = 0
     for index, parts in _by_block(changes):
         place = extent_of_block(index, size)
         while extents[position].end <= place.start:
             position += 1
-        data = intersect(parts, _within(extents, position, place, zero=False))
-        zeros = intersect(parts, _within(extents, position, place, zero=True))
+        extent = extents[position]
+        if extent.start <= place.start and extent.end >= place.end:
+            data, zeros = ([], parts) if extent.zero else (parts, [])
+        else:
+            data = intersect(parts, _within(extents, position, place, zero=False))
+            zeros = intersect(parts, _within(extents, position, place, zero=True))
         yield _block(index, size, data, zeros, request_size, gap(), grain)
 
 
-def _by_block(ranges: Sequence[Range]) -> Iterator[tuple[int, list[Range]]]:
+def _by_block(ranges: Iterable[Range]) -> Iterator[tuple[int, list[Range]]]:
     """The parts of `ranges` in each block that they touch, in order."""
     number, parts = -1, list[Range]()
     for each in ranges:
-        for index in range(each.start // BLOCK, (each.end - 1) // BLOCK + 1):
+        first, last = each.start // BLOCK, (each.end - 1) // BLOCK
+        for index in range(first, last + 1):
             if index != number:
                 if parts:
                     yield number, parts
                 number, parts = index, []
+            if first == last:
+                parts.append(each)
+                continue
             start = max(each.start, index * BLOCK)
             parts.append(Range(start, min(each.end, (index + 1) * BLOCK) - start))
     if parts:

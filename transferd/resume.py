@@ -2,9 +2,11 @@
 
     no journal, or --fresh            -> begin anew
     about another disk or target      -> refused: going on would mix two disks
-    whole, unfinished, same bytes     -> go on: what is recorded is not read again
-    damaged, sealed, or a source that
-    may have changed                  -> bring up to date: everything is read and compared with what the
+    whole, unfinished, same point     -> go on: what is recorded is not read again
+    whole, an older point             -> a round: what changed since is read, and what was never recorded
+    damaged, finished, grown, or of a
+    point since which the changes are
+    not known                         -> bring up to date: everything is read and compared with what the
                                          target really holds, only differences are written
 
 A source that promises to be unchanged is asked to prove it: some recorded blocks are read again and must
@@ -13,24 +15,31 @@ have their digest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from transferd.backends import Source
+from transferd.blocks import Blocks
 from transferd.digest import Digests
 from transferd.errors import UsageError
-from transferd.journal import Header, Journal, Replayed, Trust
+from transferd.extents import Range
+from transferd.journal import Journal
+from transferd.replay import STILL, Header, Replayed, Trust
 
 SPOT_CHECKS = 8  # recorded blocks read again from the source
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a copy begins. `fresh` None: what the target says of itself holds."""
+    """How a copy begins. `done`: blocks as the source has them now. Other blocks with a digest are stale by
+    `changes`, of which there are none unless this is a round. `fresh` None: what the target says of itself
+    holds.
+    """
 
     digests: Digests
-    known: list[int]
+    done: Blocks
+    changes: Iterable[Range] | None = None
     fresh: bool | None = None
     refresh: bool = False
     distrusted: bool = False
@@ -46,46 +55,85 @@ def begin(
     from_scratch: bool,
 ) -> Start:
     """Read the journal and decide; afterwards it is ready to be appended to. UsageError: refused."""
-    digests = Digests(source.size)
     header = Header(source.size, source.identity, target, blank)
     if journal is None:
-        return Start(digests, [])
+        return _anew(source)
     if from_scratch:
         journal.require_own()
     found = None if from_scratch else journal.read()
     if found is None:
-        journal.begin(header)
-        return Start(digests, [])
+        _begin(journal, header, source)
+        return _anew(source)
     _require_same(journal, found.header, header)
     if blank and not all(found.digests.is_zero(index) for index in found.digests.known()):
         # file systems give the inode number of a deleted file to the next one
-        journal.begin(header, distrusted=found.distrusted)
-        return Start(
-            digests, [], distrusted=found.distrusted, note="the target was made anew: beginning anew"
+        _begin(journal, header, source, distrusted=found.distrusted)
+        return replace(
+            _anew(source),
+            distrusted=found.distrusted,
+            note="the target was made anew: beginning anew",
         )
-    doubt = _doubt(found, source)
+    changes, doubt = _since(found, source)
     if doubt is not None:
-        journal.begin(replace(header, blank=False), distrusted=found.distrusted)
+        _begin(journal, replace(header, blank=False), source, distrusted=found.distrusted)
         note = f"{doubt}: every block is compared, only differences are written"
-        return Start(digests, [], fresh=False, refresh=True, distrusted=found.distrusted, note=note)
-    known = found.digests.known()
-    resuming = f"resuming: {len(known)} of {len(digests)} blocks are on the target" if known else None
-    return Start(found.digests, known, fresh=found.blank, distrusted=found.distrusted, note=resuming)
+        return replace(_anew(source), fresh=False, refresh=True, distrusted=found.distrusted, note=note)
+    if found.point != source.point:
+        journal.point(source.point or STILL)
+        found.recent = Blocks(len(found.digests))
+    return Start(
+        found.digests,
+        found.recent,
+        changes,
+        fresh=found.blank and changes is None,  # a round writes its zeros
+        distrusted=found.distrusted,
+        note=_note(found, changes),
+    )
+
+
+def _anew(source: Source) -> Start:
+    digests = Digests(source.size)
+    return Start(digests, Blocks(len(digests)))
+
+
+def _begin(journal: Journal, header: Header, source: Source, *, distrusted: bool = False) -> None:
+    journal.begin(header, distrusted=distrusted)
+    if source.point:
+        journal.point(source.point)
+
+
+def _since(found: Replayed, source: Source) -> tuple[Iterable[Range] | None, str | None]:
+    """What changed since the stale blocks were recorded, or why nobody knows; neither where none is stale."""
+    doubt = _doubt(found, source)
+    current = found.point == source.point and (found.sealed or found.base == found.point)
+    if doubt is not None or current or not found.digests.any_known():
+        return None, doubt
+    changes = source.changes(found.base) if found.base else None
+    return changes, "what changed since is not known" if changes is None else None
 
 
 def _doubt(found: Replayed, source: Source) -> str | None:
-    """Why recorded blocks may not be what the source has now; None if they are."""
+    """Why nothing that is recorded can be taken for what some moment of the source had."""
     if found.trust is Trust.DAMAGED:
         return "the journal is damaged"
-    if found.sealed:
-        return "the copy was finished before"
-    return None if source.stable else "the source may have changed since"
+    if found.header.size != source.size:
+        return "the disk has grown"
+    if source.point is None:
+        return "the source may have changed since"
+    return "the copy was finished before" if found.sealed and source.point == STILL else None
+
+
+def _note(found: Replayed, changes: Iterable[Range] | None) -> str | None:
+    done = len(found.recent)
+    if changes is not None:
+        return "copying what changed" + (f", {done} blocks are up to date already" if done else "")
+    return f"resuming: {done} of {len(found.digests)} blocks are on the target" if done else None
 
 
 def _require_same(journal: Journal, recorded: Header, now: Header) -> None:
     """UsageError naming what is not what it was."""
     wrong = []
-    if recorded.size != now.size:
+    if recorded.size > now.size or (recorded.size < now.size and "size" in recorded.source):
         wrong.append(f"size was {recorded.size}, is {now.size}")
     for what, before, after in (
         ("source", recorded.source, now.source),

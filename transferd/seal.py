@@ -1,7 +1,8 @@
 """Sealing: after conversion, prove that nothing changed but what conversion says it wrote.
 
-Every block of the converted disk is read again. A block that conversion did not write must still have the
-digest it had when it was received; all of them together give the converted disk's own digest.
+A block that conversion did not write must still have the digest it had when it was received; all of them
+together give the converted disk's own digest. Reading every block costs a reading of the disk while nobody
+can use it, so a warm migration reads only what was written, unless it is asked for more.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ def touched(written: Iterable[Range]) -> set[int]:
     }
 
 
-def seal(path: Path, received: Digests, written: Iterable[Range]) -> Seal:
-    """Read `path` and compare. Blocks; run it in a thread."""
+def seal(path: Path, received: Digests, written: Iterable[Range], *, whole: bool) -> Seal:
+    """Read `path` and compare; if not `whole`, only the blocks that conversion wrote. Run it in a thread."""
     changed = touched(written)
+    indexes = [*range(len(received))] if whole else sorted(changed)
     now = Digests(received.size)
+    for index in range(len(received)):
+        now[index] = received[index]
     mismatched = []
-    for index, found in enumerate(digest.blocks_of(path, received.size)):
+    for index, found in zip(indexes, digest.blocks_of(path, received.size, indexes), strict=True):
         now[index] = found
         if index not in changed and found != received[index]:
             mismatched.append(index)
-    return Seal(now.disk(), len(now) - len(changed), tuple(mismatched))
+    return Seal(now.disk(), len(indexes) - len(changed), tuple(mismatched))

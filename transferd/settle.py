@@ -3,9 +3,11 @@
 The digest is taken of the buffer as received, before anything is written: what the target holds afterwards
 can only be compared with that, never quietly become it.
 
-Three ways to settle, one for each purpose of reading a block:
+Four ways to settle, one for each purpose of reading a block:
 
     Write     a copy: data is written, zeros cost what they cost on the target
+    Update    a round: what changed is laid over what the target holds; a block that did not change after
+              all (changed-block tracking says too much) is not written
     Refresh   the target may already hold this block: read it back first, write only a difference
     Compare   a check of the source against the digests of the copy: nothing is written
 """
@@ -99,25 +101,26 @@ def require_promise(block: Block, view: memoryview) -> None:
             )
 
 
+def _lay_over(block: Block, view: memoryview, held: memoryview) -> None:
+    """`view` becomes the whole block: what was received, on what the target holds."""
+    for each in (*block.reads, *block.zeros):
+        offset = each.start - block.start
+        held[offset : offset + each.length] = view[offset : offset + each.length]
+    view[:] = held
+
+
 @dataclass(slots=True)
 class Write:
-    """Bring received blocks onto the target. `digests`: what the target held before, for deltas.
-
-    `differs` is called with a block that must be read whole, because the target lost what a delta builds on.
-    """
+    """Bring received blocks onto the target."""
 
     target: Target
     digests: Digests
     stats: Stats
-    differs: Callable[[int], None]
 
     def block(self, block: Block, view: memoryview) -> Settled | None:
-        """None: not settled, see `differs`."""
+        """None: not settled."""
         require_promise(block, view)
         blank(block, view, block.zeros)
-        if block.kept and not self._keep_old(block, view):
-            self.differs(block.index)
-            return None
         name = digest.of_block(view)
         self._put(block, view)
         self.stats.add(settled=block.length, audited=sum(each.length for each in block.promised))
@@ -139,20 +142,11 @@ class Write:
         self.stats.took("write", time.monotonic() - began)
         self.stats.add(written=written, zero=zero, skipped=skipped)
 
-    def _keep_old(self, block: Block, view: memoryview) -> bool:
-        """Fill what the delta did not read from the target, if the target still holds what was recorded.
-
-        Without that check damage on the target would be given a digest of its own and pass for proven.
-        """
-        old = memoryview(mmap.mmap(-1, BLOCK))[: block.length]
-        self.target.reread(block.start, old)
-        if digest.of_block(old) != self.digests[block.index]:
-            return False
-        for each in (*block.reads, *block.zeros):
-            offset = each.start - block.start
-            old[offset : offset + each.length] = view[offset : offset + each.length]
-        view[:] = old
-        return True
+    def _held(self, block: Block) -> memoryview:
+        """What the target holds there, in a buffer of its own."""
+        held = memoryview(mmap.mmap(-1, BLOCK))[: block.length]
+        self.target.reread(block.start, held)
+        return held
 
     def run(self, run: Run) -> Settled:
         """Blocks that the extents call zero: nothing to read, perhaps nothing to write."""
@@ -163,6 +157,37 @@ class Write:
 
 
 @dataclass(slots=True)
+class Update(Write):
+    """Lay what changed over what the target holds; `digests` say what that must be.
+
+    `lost` is called with a block that must be read whole, because the target lost what a round builds on.
+    What the target holds is looked at each time: an attempt that was killed may have half written a block.
+    """
+
+    lost: Callable[[int], None]
+
+    def block(self, block: Block, view: memoryview) -> Settled | None:
+        if block.index not in self.digests:
+            return Write.block(self, block, view)
+        require_promise(block, view)
+        blank(block, view, block.zeros)
+        recorded = self.digests[block.index]
+        held = self._held(block) if block.kept else None
+        if held is not None:
+            if digest.of_block(held) != recorded:
+                self.lost(block.index)
+                return None
+            _lay_over(block, view, held)
+        name = digest.of_block(view)
+        if name == recorded and (held is not None or digest.of_block(self._held(block)) == name):
+            self.stats.add(skipped=block.length)
+        else:
+            self._put(block, view)
+        self.stats.add(settled=block.length)
+        return Settled(block, name)
+
+
+@dataclass(slots=True)
 class Refresh(Write):
     """Bring the target up to date, writing only blocks that differ."""
 
@@ -170,9 +195,7 @@ class Refresh(Write):
         require_promise(block, view)
         blank(block, view, block.zeros)
         name = digest.of_block(view)
-        held = memoryview(mmap.mmap(-1, BLOCK))[: block.length]
-        self.target.reread(block.start, held)
-        if digest.of_block(held) == name:
+        if digest.of_block(self._held(block)) == name:
             self.stats.add(skipped=block.length)
         else:
             self._put(block, view)

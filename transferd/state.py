@@ -1,9 +1,11 @@
 """The state directory of one migration: the documents that its stages leave and a restart reads.
 
     STATE/source.json       the VM as it was read
+    STATE/migration.json    what a restart must know
     STATE/disk-KEY.journal  what of each disk is on its target
     STATE/conversion/       overlays and result of the conversion
     STATE/manifest.yaml     the VirtualMachine
+    STATE/copied.json       what the last round copied
     STATE/result.json       how it ended
 
 A document is written whole or not at all: temporary file, fsync, rename, fsync of the folder.
@@ -14,10 +16,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from transferd.errors import UsageError
-from transferd.model import Document
+from transferd.journal import Journal
+from transferd.model import ConversionResult, Document
+
+COMMIT = "commit.json"  # the converter has it as soon as it will write to the disks
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,6 +72,10 @@ class State:
         return self.folder / f"disk-{disk}.journal"
 
     @property
+    def migration(self) -> Path:
+        return self.folder / "migration.json"
+
+    @property
     def conversion(self) -> Path:
         return self.folder / "conversion"
 
@@ -78,6 +90,26 @@ class State:
     def forget_conversion(self) -> None:
         """Drop what an earlier conversion left: its commit belongs to disks about to be copied anew."""
         shutil.rmtree(self.conversion, ignore_errors=True)
+
+    @property
+    def copied(self) -> Path:
+        return self.folder / "copied.json"
+
+    def finished(self) -> ConversionResult:
+        """The result of the migration that was finished. UsageError if it cannot be read."""
+        try:
+            return ConversionResult.model_validate_json(self.result.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise UsageError(
+                f"{self.result}: is no result that can be read", remedy="use another state directory"
+            ) from error
+
+    def forget_converted(self, disks: Iterable[int]) -> None:
+        """After a conversion that may have written to the disks: believe nothing of them any more."""
+        if (self.conversion / COMMIT).exists():
+            for disk in disks:
+                with Journal(self.journal(disk)) as journal:
+                    journal.forget_all()
 
     def write(self, path: Path, document: Document) -> None:
         write_text(path, document.to_json())

@@ -12,24 +12,28 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from transferd import copy, nbdkit
+from transferd.areas import ChangesUnknown
 from transferd.backends import Answer
 from transferd.backends.file_target import FileTarget
 from transferd.backends.nbd import NbdSession
 from transferd.backends.nbd_source import Sweep
 from transferd.copy import Copied, How
 from transferd.errors import Error, RetriesExhausted, SourceError, Transient, UsageError
-from transferd.extents import Extent
+from transferd.extents import Extent, Range
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
 from transferd.nbdkit import Server, VddkDisk
+from transferd.replay import Point
 from transferd.units import MiB
 from transferd.vsphere import power
+from transferd.vsphere.changes import changed_areas
 from transferd.vsphere.session import Session
+from transferd.vsphere.snapshots import Checkpoint, DiskPoint
 
 T = TypeVar("T")
 
@@ -73,12 +77,14 @@ class VddkSource:
     sessions = 1
     largest = 2 * MiB  # more makes NFC fail when several disks of a host are read (CDI PR 1930)
     grain = 512
-    stable = False  # the VM may have run since: only a changed-block round knows what it wrote
 
     def __init__(
-        self, access: Access, vm: SourceVM, disk: SourceDisk, snapshot: str | None, patience: float
+        self, access: Access, vm: SourceVM, disk: SourceDisk, at: Checkpoint | None, patience: float
     ) -> None:
+        """`at` None: the VM is off, and read as it is."""
         self._library = require_library(access)
+        self._access, self._vm, self._disk, self._at = access, vm, disk, at
+        held = _held(disk, at)
         self._export = VddkDisk(
             libdir=self._library.libdir,
             server=access.session.endpoint.host,
@@ -86,8 +92,8 @@ class VddkSource:
             user=access.config.username,
             thumbprint=access.session.endpoint.thumbprint,
             vm=vm.moref,
-            file=disk.path,
-            snapshot=snapshot,
+            file=held.path,
+            snapshot=at.moref if at else None,
             transports=self._library.transports,
         )
         self._password = access.password
@@ -103,7 +109,8 @@ class VddkSource:
             "uuid": disk.uuid,
         }
         self.name = disk.label
-        self.size = disk.capacity
+        self.size = held.capacity
+        self.point: Point | None = {"snapshot": at.moref, "change": held.change} if at else None
         self.warnings: list[str] = []
 
     async def __aenter__(self) -> Self:
@@ -118,6 +125,19 @@ class VddkSource:
         found, warnings = self._sweep.extents(self.size)
         self.warnings += warnings
         return found
+
+    def changes(self, since: Point) -> Iterable[Range] | None:
+        """Every area that vSphere says was written between the two points, all pages of it."""
+        before = since.get("change")
+        if self._at is None or not isinstance(before, str) or _held(self._disk, self._at).change is None:
+            return None
+        try:
+            return changed_areas(
+                self._access.session, self._vm, self._at.moref, self._disk.key, self.size, before
+            )
+        except ChangesUnknown as error:
+            self.warnings.append(f"vSphere does not know what changed since {before}: {error.problem}")
+            return None
 
     def session(self) -> VddkSession:
         kept = self._sweep.take()
@@ -227,22 +247,37 @@ def _sharper(error: Error | None, known: Error | None) -> Error | None:
     return known
 
 
+def _held(disk: SourceDisk, at: Checkpoint | None) -> DiskPoint:
+    """The disk as a snapshot holds it, which may be smaller than it is now, and is another file."""
+    if at is None:
+        return DiskPoint(disk.key, disk.path, disk.capacity, None, disk.uuid)
+    held = at.disks.get(disk.key)
+    if held is None:
+        raise SourceError(
+            "is not part of the snapshot",
+            disk=disk.label,
+            operation="open",
+            remedy="independent disks and raw devices have no snapshots: shut the VM down and copy it cold",
+        )
+    return held
+
+
 async def copy_disk(
     access: Access,
     vm: SourceVM,
     disk: SourceDisk,
-    snapshot: str | None,
+    at: Checkpoint | None,
     target: FileTarget,
     journal: Path | None,
     how: How,
 ) -> Copied:
     """Copy one disk and prove it. Errors name the VM and the disk."""
     try:
-        if snapshot is None:
+        if at is None:
             await power.require_off(access.session, vm)
-        async with VddkSource(access, vm, disk, snapshot, how.means.limits.patience) as source:
+        async with VddkSource(access, vm, disk, at, how.means.limits.patience) as source:
             copied = await copy.disk(source, target, journal, disk.label, how)
-        if snapshot is None:
+        if at is None:
             await power.require_off(access.session, vm)
     except Error as error:
         raise error.within(vm=vm.name, disk=disk.label) from error.__cause__

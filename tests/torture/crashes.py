@@ -21,8 +21,8 @@ from typing import Any, Self
 
 from tests.nbd import NbdServer
 from transferd import digest
-from transferd.journal import Replayed, replay
 from transferd.plan import BLOCK, extent_of_block
+from transferd.replay import Replayed, replay
 from transferd.resume import SPOT_CHECKS
 from transferd.units import MiB
 

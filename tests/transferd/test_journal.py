@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.journals import COUNT, HEADER, Story, distrusted, forgotten, name_of, recorded, sealed
 from transferd.errors import TargetError, UsageError
-from transferd.journal import Journal, Trust
+from transferd.journal import Journal
+from transferd.replay import Trust
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -13,8 +13,9 @@ import pytest
 from tests.journals import BEGUN, COUNT, HEADER, SIZE, Whole, framed, held, name_of, read, written
 from tests.torture.seed import TODAY
 from transferd.errors import UsageError
-from transferd.journal import BLOCK_ENTRY, MAGIC, MAX_RECORD, RUN_ENTRY, Header, Journal, Trust
+from transferd.journal import Journal
 from transferd.plan import BLOCK
+from transferd.replay import BLOCK_ENTRY, MAGIC, MAX_RECORD, RUN_ENTRY, Header, Trust
 from transferd.units import GiB, MiB
 
 FUZZED = 5000
@@ -168,7 +169,7 @@ def test_f54_a_header_cannot_make_a_reader_take_much_memory(path: Path):
     """A disk of 2^55 bytes would have 2^33 blocks: a process with little memory must refuse, not die."""
     path.write_bytes(MAGIC + framed(b"H", HEADER.as_json().replace(str(SIZE).encode(), b"%d" % (1 << 55))))
     script = (
-        "import sys; from transferd.journal import replay\n"
+        "import sys; from transferd.replay import replay\n"
         "try: found = replay(open(sys.argv[1], 'rb'))\n"
         "except ValueError: found = None\n"
         "print('refused' if found is None else found.header.size)"

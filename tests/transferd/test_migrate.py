@@ -4,6 +4,7 @@ The whole line on a real guest is tests/test_end_to_end.py.
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -66,10 +67,25 @@ def test_a_running_vm_is_shut_down_copied_and_left_off(world, image):
     assert json.loads((job.state / "result.json").read_text()) == result
 
 
-def test_a_second_run_overwrites_the_first(world, image):
+def test_a_finished_migration_is_not_done_again(world, image):
+    """The target VM may be running on these disks by now."""
+    _, job = world(powered_on=False)
+    assert run(job).returncode == 0
+    first = job.result.read_text()
+    job.targets[0].write_bytes(b"\xa5" * image.stat().st_size)
+    again = run(job)
+
+    assert again.returncode == 0
+    assert "was migrated already" in again.stderr
+    assert job.result.read_text() == first
+    assert job.targets[0].read_bytes() == b"\xa5" * image.stat().st_size
+
+
+def test_without_its_state_a_migration_begins_anew(world, image):
     _, job = world(powered_on=False)
     assert run(job).returncode == 0
     job.targets[0].write_bytes(b"\xa5" * image.stat().st_size)
+    shutil.rmtree(job.state)
     assert run(job).returncode == 0
 
     assert image.read_bytes() == job.targets[0].read_bytes()

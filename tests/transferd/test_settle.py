@@ -14,7 +14,7 @@ from transferd.digest import Digests
 from transferd.errors import IntegrityError
 from transferd.extents import Range
 from transferd.plan import BLOCK, Block, Run, whole
-from transferd.settle import ZERO_GRAIN, Compare, ExtentsLiedError, Refresh, Write, is_zero, zero_runs
+from transferd.settle import ZERO_GRAIN, Compare, ExtentsLiedError, Refresh, Update, Write, is_zero, zero_runs
 from transferd.stats import Stats
 from transferd.units import KiB, MiB
 
@@ -84,7 +84,7 @@ def test_a_block_arrives_whole_whatever_was_there_before(old):
     target = MemoryTarget(SIZE, content=old)
     content = noise(MiB) + bytes(MiB) + noise(2 * MiB)
     found, digests, stats = differing()
-    settled = Write(target, digests, stats, found.append).block(whole(1, SIZE, MiB), received(content))
+    settled = Write(target, digests, stats).block(whole(1, SIZE, MiB), received(content))
 
     assert settled is not None
     assert settled.digest == digest.of_block(content)
@@ -96,8 +96,8 @@ def test_a_block_arrives_whole_whatever_was_there_before(old):
 def test_zeros_are_left_out_only_where_the_target_reads_zero_before():
     view = received(bytes(BLOCK))
     for target, written in ((MemoryTarget(SIZE), 0), (MemoryTarget(SIZE, content=b"\xa5" * SIZE), 1)):
-        found, digests, stats = differing()
-        Write(target, digests, stats, found.append).block(whole(0, SIZE, MiB), view)
+        _found, digests, stats = differing()
+        Write(target, digests, stats).block(whole(0, SIZE, MiB), view)
 
         assert target.faults.counts.get("zero", 0) == written
         assert not any(target.content[:BLOCK])
@@ -110,8 +110,8 @@ def test_what_an_older_block_left_in_the_buffer_does_not_show():
     view = received(b"\xee" * BLOCK)
     view[MiB : 2 * MiB] = noise(MiB)
     target = MemoryTarget(SIZE, content=b"\xa5" * SIZE)
-    found, digests, stats = differing()
-    Write(target, digests, stats, found.append).block(block, view)
+    _found, digests, stats = differing()
+    Write(target, digests, stats).block(block, view)
 
     assert target.content[:BLOCK] == bytes(MiB) + noise(MiB) + bytes(2 * MiB)
 
@@ -122,10 +122,10 @@ def test_f04_a_range_that_was_called_empty_and_is_not_is_a_lie_with_its_place(at
     view = received(noise(MiB) + bytes(MiB) + noise(2 * MiB))
     view[at] = 1
     target = MemoryTarget(SIZE)
-    found, digests, stats = differing()
+    _found, digests, stats = differing()
 
     with pytest.raises(ExtentsLiedError) as raised:
-        Write(target, digests, stats, found.append).block(block, view)
+        Write(target, digests, stats).block(block, view)
     assert isinstance(raised.value, IntegrityError)
     assert raised.value.offset == MiB
     assert not any(target.content)
@@ -133,8 +133,8 @@ def test_f04_a_range_that_was_called_empty_and_is_not_is_a_lie_with_its_place(at
 
 def test_a_kept_promise_is_counted_as_audited():
     block = Block(0, BLOCK, 0, (Range(0, BLOCK),), promised=(Range(MiB, MiB),))
-    found, digests, stats = differing()
-    Write(MemoryTarget(SIZE), digests, stats, found.append).block(block, received(bytes(BLOCK)))
+    _found, digests, stats = differing()
+    Write(MemoryTarget(SIZE), digests, stats).block(block, received(bytes(BLOCK)))
 
     assert stats.sample().audited == MiB
 
@@ -142,8 +142,8 @@ def test_a_kept_promise_is_counted_as_audited():
 def test_a_run_of_zeros_costs_nothing_on_a_fresh_target_and_is_made_on_another():
     run = Run(0, SIZE, 0, 3)
     for target in (MemoryTarget(SIZE), MemoryTarget(SIZE, content=b"\xa5" * SIZE)):
-        found, digests, stats = differing()
-        settled = Write(target, digests, stats, found.append).run(run)
+        _found, digests, stats = differing()
+        settled = Write(target, digests, stats).run(run)
 
         assert settled.digest is None
         assert not any(target.content)
@@ -155,8 +155,8 @@ def test_a_refresh_writes_only_what_differs():
     old = bytearray(content)
     old[BLOCK + 5] ^= 1
     target = MemoryTarget(SIZE, content=bytes(old))
-    found, digests, stats = differing()
-    refresh = Refresh(target, digests, stats, found.append)
+    _found, digests, stats = differing()
+    refresh = Refresh(target, digests, stats)
     for index in range(3):
         place = slice(index * BLOCK, min((index + 1) * BLOCK, SIZE))
         settled = refresh.block(whole(index, SIZE, MiB), received(content[place]))
@@ -169,8 +169,8 @@ def test_a_refresh_writes_only_what_differs():
 
 def test_a_refresh_makes_zeros_where_the_target_has_something_else():
     target = MemoryTarget(SIZE, content=b"\xa5" * SIZE)
-    found, digests, stats = differing()
-    Refresh(target, digests, stats, found.append).run(Run(0, SIZE, 0, 3))
+    _found, digests, stats = differing()
+    Refresh(target, digests, stats).run(Run(0, SIZE, 0, 3))
 
     assert not any(target.content)
 
@@ -188,7 +188,7 @@ def test_a_delta_keeps_what_did_not_change():
     target = MemoryTarget(SIZE, content=base + bytes(SIZE - BLOCK))
     found, digests, stats = differing()
     digests[0] = digest.of_block(base)
-    settled = Write(target, digests, stats, found.append).block(*delta_of(base))
+    settled = Update(target, digests, stats, found.append).block(*delta_of(base))
     wanted = bytearray(base)
     wanted[MiB : 2 * MiB] = noise(MiB, 2)
     wanted[3 * MiB : 3 * MiB + 64 * KiB] = bytes(64 * KiB)
@@ -206,9 +206,35 @@ def test_a_delta_is_not_built_on_a_block_that_the_target_no_longer_holds():
     found, digests, stats = differing()
     digests[0] = digest.of_block(base)
 
-    assert Write(target, digests, stats, found.append).block(*delta_of(base)) is None
+    assert Update(target, digests, stats, found.append).block(*delta_of(base)) is None
     assert found == [0]
     assert target.content == damaged
+
+
+def test_a_change_that_is_none_is_not_written():
+    base = noise(BLOCK)
+    target = MemoryTarget(SIZE, content=base + bytes(SIZE - BLOCK))
+    lost, digests, stats = differing()
+    digests[0] = digest.of_block(base)
+    for block in (whole(0, SIZE, MiB), Block(0, BLOCK, 0, (Range(MiB, MiB),))):
+        settled = Update(target, digests, stats, lost.append).block(block, received(base))
+
+        assert settled is not None
+        assert settled.digest == digest.of_block(base)
+    assert "write" not in target.faults.counts
+    assert stats.sample().skipped == 2 * BLOCK
+
+
+def test_what_an_earlier_attempt_half_wrote_is_written_even_if_the_source_has_gone_back():
+    base = noise(BLOCK)
+    torn = noise(MiB, 2) + base[MiB:]
+    target = MemoryTarget(SIZE, content=torn + bytes(SIZE - BLOCK))
+    lost, digests, stats = differing()
+    digests[0] = digest.of_block(base)
+    Update(target, digests, stats, lost.append).block(whole(0, SIZE, MiB), received(base))
+
+    assert target.content[:BLOCK] == base
+    assert lost == []
 
 
 def test_a_comparison_names_blocks_that_differ_and_writes_nothing():

@@ -10,12 +10,13 @@ A lost or hung session is closed and a new one opened; that, and asking again, i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from transferd.errors import Error
-from transferd.extents import Extent
+from transferd.extents import Extent, Range
+from transferd.replay import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,11 @@ class Source(Protocol):
         """What a restart must find unchanged to go on (a journal's header holds it)."""
 
     @property
-    def stable(self) -> bool:
-        """The same identity means the same bytes; else a restart has to look at every block again."""
+    def point(self) -> Point | None:
+        """The moment whose bytes it gives: equal points, equal bytes. None: nothing is promised."""
+
+    def changes(self, since: Point) -> Iterable[Range] | None:
+        """What changed between `since` and `point`: ordered, joined. None: not known, so look everywhere."""
 
     @property
     def warnings(self) -> list[str]:

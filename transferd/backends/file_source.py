@@ -15,6 +15,7 @@ from transferd.crew import start_thread
 from transferd.errors import OUT_OF_FILES, SourceError, UsageError
 from transferd.extents import Extent
 from transferd.plan import BLOCK
+from transferd.replay import STILL, Point
 
 READERS = 2  # threads: one fills a buffer while the kernel reads ahead for the other
 
@@ -23,7 +24,7 @@ class FileSource:
     """Use as `with`."""
 
     sessions = 1
-    stable = True
+    point = STILL
     largest = BLOCK
     grain = 1
 
@@ -60,6 +61,9 @@ class FileSource:
 
     def session(self) -> Session:
         return FileSession(self._fd, self.name)
+
+    def changes(self, since: Point) -> None:
+        """Nobody kept a record of them."""
 
     def extents(self) -> list[Extent]:
         return [*self._walk()]

@@ -284,8 +284,9 @@ class FileTarget:
 
     def reread(self, start: int, view: memoryview) -> None:
         filled = 0
+        pages = -(-len(view) // DIRECT_ALIGN) * DIRECT_ALIGN  # a device's last page, if not whole, would stay
         with _errors_of(self.name, "read back", start):
-            os.posix_fadvise(self._fd, start, len(view), os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(self._fd, start, pages, os.POSIX_FADV_DONTNEED)
         while filled < len(view):
             with _errors_of(self.name, "read back", start + filled):
                 filled += self._transfer(os.preadv, start + filled, view[filled:])

@@ -15,8 +15,9 @@ from typing import Any
 
 from transferd.backends import Answer
 from transferd.errors import Error, Overload, Transient
-from transferd.extents import Extent, merge
+from transferd.extents import Extent, Range, merge
 from transferd.plan import BLOCK
+from transferd.replay import STILL, Point
 from transferd.units import KiB
 
 GRAIN = 64 * KiB  # extents of a memory disk are found at this grain
@@ -34,6 +35,10 @@ class Operation:
 
 LOSE = object()  # a fault's answer: claim success, do nothing
 Fault = Callable[[Operation], object]  # raises, sleeps, or returns LOSE; anything else means go on
+
+
+def _unknown(_since: Point) -> None:
+    return None
 
 
 def _no_fault(_operation: Operation) -> None:
@@ -55,23 +60,21 @@ class MemorySource:
     """`content` to read. `extents` may be given, and may lie."""
 
     sessions = 1
-    stable = True
     largest = BLOCK
     grain = 1
 
     def __init__(
         self, content: bytes, *, fault: Fault = _no_fault, extents: Sequence[Extent] | None = None
     ) -> None:
+        self.point: Point | None = STILL
+        self.changed: Callable[[Point], Sequence[Range] | None] = _unknown
         self.name = "memory"
         self.content = bytearray(content)
         self.size = len(content)
         self.faults = _Faults(fault)
         self._extents = extents
         self.warnings: list[str] = []
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"kind": "memory", "id": id(self), "size": self.size}
+        self.identity: Mapping[str, Any] = {"kind": "memory", "id": id(self), "size": self.size}
 
     def extents(self) -> list[Extent]:
         if self._extents is not None:
@@ -81,6 +84,9 @@ class MemorySource:
             Extent(number * GRAIN, len(grain), zero=not any(grain)) for number, grain in enumerate(grains)
         )
         return list(merge(found))
+
+    def changes(self, since: Point) -> Sequence[Range] | None:
+        return self.changed(since)
 
     def session(self) -> MemorySession:
         self.faults.lost("session")
@@ -134,10 +140,7 @@ class MemoryTarget:
         self.content = bytearray(size if content is None else content)
         self.faults = _Faults(fault)
         self.notes: list[str] = []
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"kind": "memory", "id": id(self)}
+        self.identity: Mapping[str, Any] = {"kind": "memory", "id": id(self)}
 
     def pwrite(self, start: int, view: memoryview) -> None:
         if not self.faults.lost("write", start, len(view)):

@@ -11,6 +11,7 @@ from transferd.backends import Session
 from transferd.backends.nbd import NbdSession
 from transferd.errors import Error, RetriesExhausted, SourceError, Transient
 from transferd.extents import Extent, merge
+from transferd.replay import STILL, Point
 from transferd.units import GiB
 
 CONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)  # s before each new attempt to reach a server for the first time
@@ -92,7 +93,7 @@ class Sweep(Generic[S]):
 class NbdSource:
     """Use as `with`. Entering connects, leaving closes what no reader took."""
 
-    stable = True
+    point = STILL
 
     def __init__(self, uri: str, name: str, *, source_id: str | None, patience: float) -> None:
         self._uri = uri
@@ -122,6 +123,9 @@ class NbdSource:
         """The socket's place is left out: a server that was started again may listen elsewhere."""
         uri = re.sub(r"([?&])socket=[^&]*", r"\1socket", self._uri)
         return {"kind": "nbd", "uri": uri, "size": self.size, "id": self._source_id}
+
+    def changes(self, since: Point) -> None:
+        """Nobody kept a record of them."""
 
     def extents(self) -> list[Extent]:
         found, warnings = self._sweep.extents(self.size)

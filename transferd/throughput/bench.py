@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
@@ -113,14 +114,15 @@ def _drop_cache(path: Path) -> None:
 async def _vm_disk(what: Asked, access: Access, stack: AsyncExitStack, shown: Progress) -> Measured:
     from transferd import vddk  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
     from transferd.model import VMRef  # noqa: PLC0415
-    from transferd.vsphere import snapshots  # noqa: PLC0415
+    from transferd.vsphere.reading import reading_point  # noqa: PLC0415
 
     vm = await asyncio.to_thread(access.session.read_vm, VMRef(name=what.vm))
     disk = vddk.disk_number(vm, what.disk)
     library = vddk.require_library(access)
-    snapshot = await stack.enter_async_context(snapshots.reading_point(access.session, vm))
+    purpose = f"bench-{uuid.uuid4().hex[:12]}"
+    at = await stack.enter_async_context(reading_point(access.session, vm, purpose))
     try:
-        async with vddk.VddkSource(access, vm, disk, snapshot, VDDK_PATIENCE) as source:
+        async with vddk.VddkSource(access, vm, disk, at, VDDK_PATIENCE) as source:
             bench = _Bench(source, what, shown, uri=source.served, vddk=library.config)
             return await _measured(bench)
     except Error as error:

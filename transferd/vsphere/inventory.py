@@ -105,6 +105,13 @@ def _base(backing: Any) -> str:
     return getattr(backing, "fileName", "") or ""
 
 
+def disk_files(devices: list[Any]) -> Iterator[tuple[Any, str, int]]:
+    """Each virtual disk among devices: the device, the file to read, its capacity in bytes."""
+    for device in devices:
+        if isinstance(device, vim.vm.device.VirtualDisk):
+            yield device, _base(device.backing), device.capacityInBytes or device.capacityInKB << 10
+
+
 def _nics(devices: list[Any], extra: dict[str, str], guest: list[Any]) -> Iterator[SourceNic]:
     """NICs in order. `ethernetN` counts adapters by device key: the first has key 4000."""
     first_key = 4000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,6 +28,11 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 HTTP_TIMEOUT = 60  # s for one SOAP call; vCenter answers property reads in seconds
+OUTAGE = 900.0  # s for which a vCenter that does not answer is waited for; disks are read without it
+OUTAGE_PAUSES = (1.0, 2.0, 5.0, 10.0)  # s between attempts; the last is repeated
+FAILED_LOGINS = 3  # in a session's life: accounts are locked after a few
+PASSWORD_PATIENCE = 300.0  # s for which a password that is refused may be changed in its file
+PASSWORD_LOOK = 2.0  # s between looks at it
 CONNECT_ATTEMPTS = 3
 TASK_POLL = 0.5  # s between looks at a task or a power state
 PAGE = 500  # objects a property read returns at once
@@ -68,12 +74,19 @@ def _faults(operation: str, vm: str | None = None) -> Iterator[None]:
 
 
 class Session:
-    """A login. `call` renews it once when vCenter has dropped it for idleness."""
+    """A login, renewed when vCenter has dropped it. Calls may come from several threads.
+
+    `call` is for what may be done twice: it waits for a vCenter that does not answer. `once` is for what may
+    not: when the answer is lost, the caller has to look what happened.
+    """
 
     def __init__(self, endpoint: trust.Endpoint, user: str, password: Callable[[], str]) -> None:
         self.endpoint = endpoint
         self._user = user
         self._password = password
+        self._logging_in = threading.Lock()
+        self._logins = 1
+        self._refused = 0
         with _faults("log in"):
             self._instance = SmartConnect(
                 host=endpoint.host,
@@ -84,6 +97,7 @@ class Session:
                 httpConnectionTimeout=HTTP_TIMEOUT,
             )
         self.content = self._instance.RetrieveContent()
+        self.stub = self._instance._stub  # noqa: SLF001 (pyVmomi's way to address managed objects)
 
     def close(self) -> None:
         """Log out. An error here changes nothing for the caller; the session idles out by itself."""
@@ -93,14 +107,59 @@ class Session:
             log.debug("logout failed", error=str(error))
 
     def call(self, operation: str, action: Callable[[], T], vm: str | None = None) -> T:
+        """`action`, repeated while vCenter does not answer, for OUTAGE seconds."""
+        until = time.monotonic() + OUTAGE
+        failures = 0
+        while True:
+            try:
+                return self.once(operation, action, vm)
+            except RetriesExhausted as error:
+                pause = OUTAGE_PAUSES[min(failures, len(OUTAGE_PAUSES) - 1)]
+                failures += 1
+                if time.monotonic() + pause > until:
+                    raise
+                log.warning("vCenter does not answer", operation=operation, reason=error.problem)
+                time.sleep(pause)
+
+    def once(self, operation: str, action: Callable[[], T], vm: str | None = None) -> T:
         """`action` with faults translated. NotAuthenticated means it did not happen: log in, once more."""
         with _faults(operation, vm):
+            logins = self._logins
             try:
                 return action()
             except vim.fault.NotAuthenticated:
-                log.info("session expired, logging in again", operation=operation)
-                self.content.sessionManager.Login(self._user, self._password())
+                self._log_in_again(operation, logins)
                 return action()
+
+    def _log_in_again(self, operation: str, logins: int) -> None:
+        """Unless another thread has since. A refused password is not tried twice: its file may change."""
+        with self._logging_in:
+            if self._logins != logins:
+                return
+            log.info("session expired, logging in again", operation=operation)
+            until = time.monotonic() + PASSWORD_PATIENCE
+            tried: str | None = None
+            while True:
+                password = self._password()
+                if password != tried:
+                    try:
+                        self.content.sessionManager.Login(self._user, password)
+                    except vim.fault.InvalidLogin:
+                        self._refused += 1
+                        if self._refused == FAILED_LOGINS:
+                            raise
+                        log.warning("the password is refused: waiting for another in its file")
+                        tried = password
+                    else:
+                        self._logins += 1
+                        return
+                if time.monotonic() > until:
+                    raise AuthenticationError(
+                        f"the password was refused and not changed within {PASSWORD_PATIENCE:.0f} s",
+                        operation=operation,
+                        remedy="put the right one into passwordFile, then run the command again",
+                    )
+                time.sleep(PASSWORD_LOOK)
 
     def vms(self) -> list[SourceVM]:
         """The whole inventory, by name."""
@@ -135,11 +194,19 @@ class Session:
 
     def vm_object(self, moref: str) -> Any:
         """A stub for calls on one VM; costs no round trip."""
-        return vim.VirtualMachine(moref, self._instance._stub)  # noqa: SLF001 (pyVmomi's way to address)
+        return vim.VirtualMachine(moref, self.stub)
+
+    def properties(self, of: Any, *paths: str, name: str | None = None) -> dict[str, Any]:
+        """Property values of one managed object by path; unset ones are left out."""
+
+        def read() -> dict[str, Any]:
+            ((_, values),) = self._retrieve(paths, [of], type(of))
+            return values
+
+        return self.call("read properties", read, name)
 
     def power_state(self, vm: SourceVM) -> PowerState:
-        ((_, values),) = self._collect(("name", "runtime.powerState"), [self.vm_object(vm.moref)])
-        return power_of(values)
+        return power_of(self.properties(self.vm_object(vm.moref), "name", "runtime.powerState", name=vm.name))
 
     def wait_for(self, task: Any, operation: str, vm: str, deadline: float) -> Any:
         """Result of `task` within `deadline` seconds; its fault becomes SourceError."""
@@ -160,10 +227,10 @@ class Session:
         return self.call("read inventory", lambda: self._retrieve(paths, objects))
 
     def _retrieve(
-        self, paths: tuple[str, ...], objects: list[Any] | None
+        self, paths: tuple[str, ...], objects: list[Any] | None, kind: type[Any] = vim.VirtualMachine
     ) -> list[tuple[Any, dict[str, Any]]]:
         collector = vmodl.query.PropertyCollector
-        wanted = collector.PropertySpec(type=vim.VirtualMachine, pathSet=[*paths], all=False)
+        wanted = collector.PropertySpec(type=kind, pathSet=[*paths], all=False)
         view = None
         if objects is None:
             root = self.content.rootFolder
