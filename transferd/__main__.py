@@ -215,20 +215,12 @@ async def _copy(
 async def _copy_vm_disk(
     vcenter: Path, name: str, number: int, target: Path, chosen: CopyOptions, how: copy.How
 ) -> copy.Copied:
-    from transferd import vddk  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
-    from transferd.model import VMRef  # noqa: PLC0415
-    from transferd.vsphere.reading import reading_point  # noqa: PLC0415
+    from transferd import standalone  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
 
     journal = chosen.journal_for(target)
     async with AsyncExitStack() as stack:
         access = await _access(vcenter, stack)
-        vm = await asyncio.to_thread(access.session.read_vm, VMRef(name=name))
-        disk = vddk.disk_number(vm, number)
-        vddk.require_library(access)
-        end = stack.enter_context(FileTarget(target, disk.capacity))
-        purpose = f"copy-{digest.of_block(str(journal.resolve()).encode()).hex()[:12]}"
-        at = await stack.enter_async_context(reading_point(access.session, vm, purpose))
-        return await vddk.copy_disk(access, vm, disk, at, end, journal, how)
+        return await standalone.copy(access, name, number, target, journal, how)
 
 
 async def _access(vcenter: Path, stack: AsyncExitStack) -> Access:
@@ -240,6 +232,53 @@ async def _access(vcenter: Path, stack: AsyncExitStack) -> Access:
     password = partial(config.password, settings)
     session = await stack.enter_async_context(vsphere.connect(settings, password))
     return vddk.Access(session, settings, password)
+
+
+@app.command()
+def delta(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A copy that transferd made.")],
+    vcenter: Annotated[Path, typer.Option("--vcenter", help="vcenter.yaml")],
+    vm: Annotated[str, typer.Option("--vm", help="Name of the VM.")],
+    since: Annotated[str, typer.Option("--since", help="The changeId that the copy is of.")],
+    disk: Annotated[int, typer.Option("--disk", help="Number of its disk, from 0.")] = 0,
+    verify: options.Verify = "target",
+    journal: options.JournalFile = None,
+    state: options.StateFolder = None,
+    request_size: options.RequestSize = "1MiB",
+    queue_depth: options.QueueDepth = None,
+    connections: options.Connections = None,
+    bandwidth: options.Bandwidth = None,
+    patience: options.Patience = "60s",
+    progress: ProgressMode = Mode.AUTO,
+    metrics: options.MetricsAddress = None,
+    report_file: options.ReportFile = None,
+    result: ResultFile = None,
+) -> None:
+    """Bring a copy up to date: read what changed since, prove it. `--verify full` proves the whole disk."""
+    chosen = options.copying(
+        verify=verify,
+        journal=journal,
+        state=state,
+        resume=True,
+        request_size=request_size,
+        queue_depth=queue_depth,
+        connections=connections,
+        bandwidth=bandwidth,
+        patience=patience,
+    )
+    options.require_writable(result, report_file)
+
+    async def work(how: copy.How) -> copy.Copied:
+        from transferd import standalone  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
+
+        async with AsyncExitStack() as stack:
+            access = await _access(vcenter, stack)
+            return await standalone.delta(access, vm, disk, target, chosen.journal_for(target), since, how)
+
+    done = _with_result(result, lambda: _copied(work, chosen, progress, metrics, report_file))
+    from transferd import report  # noqa: PLC0415 (rich: not before the copy)
+
+    report.disks(done)
 
 
 @app.command()
@@ -261,16 +300,60 @@ def migrate(
 
 async def _migrate(path: Path, folder: Path | None, shown: Progress) -> Result:
     from transferd import config  # noqa: PLC0415
+    from transferd.fence import Fence  # noqa: PLC0415
     from transferd.migrate import migrate as run_migration  # noqa: PLC0415
+    from transferd.model import MigrationSpec  # noqa: PLC0415
     from transferd.state import State  # noqa: PLC0415
 
-    spec = config.migration(path)
+    spec = config.migration(path, MigrationSpec)
     name = spec.vm.name or spec.vm.moref or spec.vm.instance_uuid or ""
     chosen = folder or (Path(spec.state) if spec.state else None) or Path(f"transferd-{_file_name(name)}")
     async with AsyncExitStack() as stack:
         access = await _access(Path(spec.vcenter), stack)
         kept = State(chosen)
+        stack.enter_context(Fence(kept.folder, None))
         return await run_migration(spec, access, kept, shown)
+
+
+@app.command()
+def worker(
+    spec: Annotated[Path, typer.Option("--spec", help="What to do: a migration's spec for one stage.")],
+    state: Annotated[Path | None, typer.Option(help="State directory, in the place of the spec's.")] = None,
+    termination_log: Annotated[
+        Path | None, typer.Option("--termination-log", help="Write how it ended here, in 3 KiB at most.")
+    ] = None,
+    progress: ProgressMode = Mode.PLAIN,
+) -> None:
+    """Do one stage of a migration: probe, round, cutover, seal or cleanup. For pods."""
+    from transferd import last_words  # noqa: PLC0415
+
+    def leave(result: Result) -> None:
+        print(last_words.line(result))
+        if termination_log is not None:
+            last_words.leave(termination_log, result)
+
+    try:
+        with show(progress) as shown:
+            result = _run(_work(spec, state, shown))
+    except Exception as failure:
+        leave(_failed(failure))
+        raise
+    leave(result)
+
+
+async def _work(path: Path, folder: Path | None, shown: Progress) -> Result:
+    from transferd import config  # noqa: PLC0415
+    from transferd.model import WorkerSpec  # noqa: PLC0415
+    from transferd.state import State  # noqa: PLC0415
+    from transferd.worker import work  # noqa: PLC0415
+
+    spec = config.migration(path, WorkerSpec)
+    chosen = folder or (Path(spec.state) if spec.state else None)
+    if chosen is None:
+        raise UsageError(f"{path}: state is missing", remedy="say where the migration's state is kept")
+    async with AsyncExitStack() as stack:
+        access = await _access(Path(spec.vcenter), stack)
+        return await work(spec, access, State(chosen), shown)
 
 
 def _file_name(name: str) -> str:

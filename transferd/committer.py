@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from transferd.backends import Target
 from transferd.digest import Digests
 from transferd.journal import Journal
-from transferd.limits import Limits
+from transferd.limits import Limits, Permit
 from transferd.plan import Block
 from transferd.settle import Settled
 from transferd.stats import Stats
@@ -29,6 +29,7 @@ class Committer:
     limits: Limits
     stats: Stats
     durable: Callable[[range], None]  # told of block numbers, after they are recorded
+    permit: Permit
     _blocks: dict[int, bytes] = field(default_factory=dict)
     _runs: list[tuple[int, int]] = field(default_factory=list)
     _bytes: int = 0  # that a crash would cost
@@ -62,6 +63,7 @@ class Committer:
             return
         blocks, runs = self._blocks, self._runs
         self._blocks, self._runs, self._bytes = {}, [], 0
+        self.permit.require(now=True)
         began = time.monotonic()
         self.target.sync()
         self.stats.took("sync", time.monotonic() - began)

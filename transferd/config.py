@@ -16,6 +16,7 @@ from transferd.errors import UsageError
 from transferd.model import MigrationSpec, VCenter, VMRef
 
 D = TypeVar("D", bound=BaseModel)
+S = TypeVar("S", bound=MigrationSpec)
 
 MAX_BYTES = 1 << 20  # a configuration larger than this is a mistake
 
@@ -79,9 +80,9 @@ def password(config: VCenter) -> str:
     return line
 
 
-def migration(path: Path) -> MigrationSpec:
-    """`migration.yaml` with its paths made absolute."""
-    spec = load(path, MigrationSpec)
+def migration(path: Path, kind: type[S]) -> S:
+    """`migration.yaml`, or a worker's spec, with its paths made absolute."""
+    spec = load(path, kind)
     require_one(spec.vm, f"{path}: vm")
     if bool(spec.targets) == (spec.target_dir is not None):
         raise UsageError(f"{path}: give either targets or targetDir")

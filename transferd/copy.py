@@ -221,6 +221,7 @@ class _DiskCopy:
         compared = self._compare(engine)
         digest = start.digests.disk()
         if journal is not None:
+            self._how.means.permit.require(now=True)
             journal.seal(digest)
         end = engine.sample()
         self._watched(end)

@@ -108,7 +108,13 @@ class Engine:
             lambda blocks: self._prove(verifier, blocks),
         )
         committer = Committer(
-            self.target, journal, self.digests, limits, self.stats, verifiers.put if verifier else _forget
+            self.target,
+            journal,
+            self.digests,
+            limits,
+            self.stats,
+            verifiers.put if verifier else _forget,
+            self.means.permit,
         )
         commits = Stage[Settled](
             self.crew,
@@ -197,6 +203,7 @@ class Engine:
         return min(deepest.gap(), self.means.limits.request_size) if deepest else 0
 
     def _settle(self, settle: Settle, item: Arrival | Run, settled: Callable[[Settled], None]) -> None:
+        self.means.permit.require()
         if isinstance(item, Run):
             settled(settle.run(item))
             return

@@ -10,8 +10,6 @@ import time
 import uuid
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from transferd.errors import UsageError
 from transferd.model import MigrationState, PowerState, RoundState, SourceVM, Stage, TimedStep
 from transferd.state import State, write_text
@@ -32,13 +30,7 @@ class Journey:
         if not path.exists():
             journey = cls(path, MigrationState(id=uuid.uuid4().hex[:8], vm=vm.instance_uuid))
         else:
-            try:
-                found = MigrationState.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError) as error:
-                raise UsageError(
-                    f"{path}: is no migration document that can be read",
-                    remedy="use another state directory",
-                ) from error
+            found = state.read(path, MigrationState)
             if found.vm != vm.instance_uuid:
                 raise UsageError(
                     f"{path}: belongs to another VM ({found.vm})", remedy="use another state directory"

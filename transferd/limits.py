@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from transferd.units import MiB
 from transferd.window import DEEPEST
 
 SLOWEST = 64 * units.KiB  # bytes/s; below it a single read outlasts every deadline
+LOOK = 10.0  # s after which a permit is looked at again
 NFC_SESSIONS = 48  # of one host through vCenter, which has 52 (the same guide)
 NFC_MEMORY = 38 * MiB  # bytes in flight per host: 0.8 of the 48 MB that ESXi 6 and 7 give NFC (VDDK 8.0
 # programming guide, "NFC session limits"); more is answered with "Failed to allocate"
@@ -153,6 +155,21 @@ class Budget:
             self._used -= count
 
 
+class Permit:
+    """Asks `check` whether to go on: always when told to, else if it has not been asked for LOOK seconds."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
+        self._asked = 0.0
+
+    def require(self, *, now: bool = False) -> None:
+        """Fenced: stop. The clock goes on while the machine sleeps."""
+        clock = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if now or clock - self._asked > LOOK:
+            self._check()
+            self._asked = clock
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a copy may use: its own limits, and what it shares with others."""
@@ -160,3 +177,4 @@ class Means:
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     budget: Budget = field(default_factory=Budget)
+    permit: Permit = field(default_factory=Permit)

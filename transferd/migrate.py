@@ -26,7 +26,7 @@ from transferd.extents import Range
 from transferd.failpoint import reached
 from transferd.journal import Journal
 from transferd.journey import Journey
-from transferd.limits import NFC_MEMORY, NFC_SESSIONS, Budget, Means
+from transferd.limits import NFC_MEMORY, NFC_SESSIONS, Budget, Means, Permit
 from transferd.model import (
     Caps,
     ConversionResult,
@@ -52,22 +52,15 @@ from transferd.vsphere import power, tracking
 async def migrate(spec: MigrationSpec, access: Access, state: State, progress: Progress) -> ConversionResult:
     """The whole journey of one VM; returns its result document."""
     schedule = Schedule.of(spec)
-    vm = await in_thread(access.session.read_vm, spec.vm)
-    paths = targets(spec, vm)
-    journey = Journey.begin(state, vm)
-    reached("begun")
+    line = await begin(spec, access, state, progress)
+    journey = line.journey
     if journey.now.stage is Stage.DONE:
-        progress.say(f"{vm.name}: was migrated already; remove {state.folder} to begin anew")
+        progress.say(f"{line.vm.name}: was migrated already; remove {state.folder} to begin anew")
         return state.finished()
-    await rounds.reconcile(access.session, vm, journey)
-    vm = await in_thread(access.session.read_vm, spec.vm)  # without what was left of our snapshots
-    state.write(state.source, vm)
-    how = How(progress, proof(spec.verify), Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS)))
-    line = Line(access, vm, paths, state, journey, how, progress)
-    await _rehearse(spec, line)
+    await rehearse(spec, line)
     if spec.mode == "warm" and journey.now.stage is Stage.PRECOPY:
         await _precopy(line, schedule, converts=spec.convert != "none")
-    async with _source_off(spec, line):
+    async with source_off(spec, line):
         result = await _cut_over(spec, line)
     state.write(state.result, result)
     reached("result.written")
@@ -76,20 +69,28 @@ async def migrate(spec: MigrationSpec, access: Access, state: State, progress: P
     return result
 
 
+async def begin(
+    spec: MigrationSpec, access: Access, state: State, progress: Progress, permit: Permit | None = None
+) -> Line:
+    """Read the VM, go on with what an earlier attempt left, remove the snapshots that it left."""
+    vm = await in_thread(access.session.read_vm, spec.vm)
+    targets(spec, vm)
+    journey = Journey.begin(state, vm)
+    reached("begun")
+    if journey.now.stage is not Stage.DONE:
+        await rounds.reconcile(access.session, vm, journey)
+        vm = await in_thread(access.session.read_vm, spec.vm)  # without what was left of our snapshots
+        state.write(state.source, vm)
+    means = Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS), permit=permit or Permit())
+    how = How(progress, proof(spec.verify), means)
+    return Line(access, vm, targets(spec, vm), state, journey, how, progress)
+
+
 async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
     """Rounds while the VM runs, until the schedule says that it is time."""
-    session, journey = line.access.session, line.journey
-    if not await in_thread(tracking.enabled, session, line.machine):
-        line.progress.say(f"{line.vm.name}: switching on changed block tracking")
-        reached("tracking.off")
-        await in_thread(tracking.switch_on, session, line.machine, journey.name("tracking"))
-        reached("tracking.on")
+    journey = line.journey
     while True:
-        earlier = journey.unfinished()
-        number = earlier.number if earlier else len(journey.now.rounds)
-        line.progress.say(f"{line.vm.name}: round {number}")
-        await rounds.run(line, final=False, snapshot=True)
-        _require_tracked(line)
+        await precopy_round(line)
         predicted = schedule.predict(journey.now.rounds, converts=converts)
         if predicted is not None:
             line.progress.say(f"{line.vm.name}: predicted downtime {predicted.total:.0f} s")
@@ -97,6 +98,21 @@ async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
             return
         reached("waiting")
         await schedule.wait(journey.now.rounds[-1].began)
+
+
+async def precopy_round(line: Line) -> list[DiskResult]:
+    """One round while the VM runs, with changed block tracking."""
+    session, journey = line.access.session, line.journey
+    if not await in_thread(tracking.enabled, session, line.machine):
+        line.progress.say(f"{line.vm.name}: switching on changed block tracking")
+        reached("tracking.off")
+        await in_thread(tracking.switch_on, session, line.machine, journey.name("tracking"))
+        reached("tracking.on")
+    earlier = journey.unfinished()
+    line.progress.say(f"{line.vm.name}: round {earlier.number if earlier else len(journey.now.rounds)}")
+    disks = await rounds.run(line, final=False, snapshot=True)
+    _require_tracked(line)
+    return disks
 
 
 def _require_tracked(line: Line) -> None:
@@ -112,7 +128,7 @@ def _require_tracked(line: Line) -> None:
 
 
 @asynccontextmanager
-async def _source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
+async def source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
     """The source is off inside. Left by an error or a cancellation, it gets its power back."""
     session, vm, journey = line.access.session, line.vm, line.journey
     now = await in_thread(session.power_state, vm)
@@ -133,22 +149,28 @@ async def _source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
         raise
 
 
-async def _cut_over(spec: MigrationSpec, line: Line) -> ConversionResult:
-    """The last round, and what makes a guest of the disks. What is converted is not copied again."""
+async def last_round(spec: MigrationSpec, line: Line) -> list[DiskResult]:
+    """The disks as they were when the source was switched off; afterwards they are the converter's."""
     journey, state = line.journey, line.state
-    if journey.now.stage is not Stage.CONVERSION:
+    if journey.now.stage not in {Stage.CONVERSION, Stage.DONE}:
         state.forget_conversion()
         async with _timed(line, "last round"):
             disks = await rounds.run(line, final=True, snapshot=spec.mode == "warm")
         state.write(state.copied, Result(outcome="ok", disks=disks))
         journey.update(stage=Stage.CONVERSION)
         reached("conversion.begun")
-    copied = Result.model_validate_json(state.copied.read_bytes()).disks
+    return state.read(state.copied, Result).disks
+
+
+async def _cut_over(spec: MigrationSpec, line: Line) -> ConversionResult:
+    """The last round, and what makes a guest of the disks. What is converted is not copied again."""
+    journey, state = line.journey, line.state
+    copied = await last_round(spec, line)
     async with _timed(line, "conversion"):
         result = await _convert(spec, line)
     reached("conversion.ended")
     async with _timed(line, "seal"):
-        result = await _sealed(result, copied, line, whole=spec.mode == "cold" or spec.verify == "full")
+        result = await sealed(spec, line, result, copied)
     reached("sealed")
     if spec.manifest is not None:
         async with _timed(line, "manifest"):
@@ -171,7 +193,7 @@ async def _timed(line: Line, step: str) -> AsyncIterator[None]:
     line.journey.took(step, time.monotonic() - began)
 
 
-async def _rehearse(spec: MigrationSpec, line: Line) -> None:
+async def rehearse(spec: MigrationSpec, line: Line) -> None:
     """Find what would fail at the end before the source is touched: a night's copy is at stake."""
     units.duration(spec.shutdown.timeout)
     vddk.require_library(line.access)
@@ -232,10 +254,11 @@ def unconverted(vm: SourceVM, code: str, reason: str) -> ConversionResult:
     )
 
 
-async def _sealed(
-    result: ConversionResult, copied: list[DiskResult], line: Line, *, whole: bool
+async def sealed(
+    spec: MigrationSpec, line: Line, result: ConversionResult, copied: list[DiskResult]
 ) -> ConversionResult:
     """The result with the disks, and the proof that conversion changed nothing but what it lists."""
+    whole = spec.mode == "cold" or spec.verify == "full"
     line.progress.say("sealing the converted disks")
     digests, checked = [], 0
     for number, (disk, path) in enumerate(zip(line.vm.disks, line.paths, strict=True)):

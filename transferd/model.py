@@ -401,3 +401,16 @@ class MigrationSpec(Written):
     convert: Literal["required", "auto", "none"] = "auto"
     verify: str = Field("target", description="target, sample:PCT, full or none, as of transferd copy")
     manifest: ManifestRequest | None = None
+
+
+class WorkerSpec(MigrationSpec):
+    """What one pod does of a migration: `transferd worker --spec FILE`.
+
+    `epoch` rises with every attempt at anything; `attempt` names this attempt at this stage: asked for again,
+    it answers with what it did.
+    """
+
+    stage: Literal["probe", "round", "cutover", "seal", "cleanup"]
+    round: int = Field(0, ge=0, description="which round, from 0")
+    epoch: int = Field(ge=1)
+    attempt: int = Field(1, ge=1)

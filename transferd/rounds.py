@@ -194,3 +194,8 @@ async def reconcile(session: Session, vm: SourceVM, journey: Journey) -> None:
     machine = Machine(vm.moref, vm.name)
     await in_thread(snapshots.remove_all, session, machine, journey.prefix, keep)
     reached("reconciled")
+
+
+async def remove_all(line: Line) -> None:
+    """Remove every snapshot of this migration."""
+    await in_thread(snapshots.remove_all, line.access.session, line.machine, line.journey.prefix)

@@ -18,12 +18,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from transferd.errors import UsageError
 from transferd.journal import Journal
 from transferd.model import ConversionResult, Document
+
+D = TypeVar("D", bound=Document)
 
 COMMIT = "commit.json"  # the converter has it as soon as it will write to the disks
 
@@ -95,13 +98,21 @@ class State:
     def copied(self) -> Path:
         return self.folder / "copied.json"
 
+    def stage(self, name: str, number: int, attempt: int) -> Path:
+        """The result of one attempt at one stage."""
+        return self.folder / f"{name}-{number}-{attempt}.json"
+
     def finished(self) -> ConversionResult:
-        """The result of the migration that was finished. UsageError if it cannot be read."""
+        """The result of the migration that was finished."""
+        return self.read(self.result, ConversionResult)
+
+    def read(self, path: Path, kind: type[D]) -> D:
+        """A document of this state. UsageError if it cannot be read."""
         try:
-            return ConversionResult.model_validate_json(self.result.read_bytes())
+            return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise UsageError(
-                f"{self.result}: is no result that can be read", remedy="use another state directory"
+                f"{path}: is no {kind.__name__} that can be read", remedy="use another state directory"
             ) from error
 
     def forget_converted(self, disks: Iterable[int]) -> None:

@@ -19,12 +19,14 @@ from transferd.vsphere.snapshots import PREFIX, Checkpoint, Machine
 
 
 @contextlib.asynccontextmanager
-async def reading_point(session: Session, vm: SourceVM, purpose: str) -> AsyncIterator[Checkpoint | None]:
-    """A checkpoint to read from, removed on the way out; None for a VM that is off.
+async def reading_point(
+    session: Session, vm: SourceVM, purpose: str, *, even_off: bool = False
+) -> AsyncIterator[Checkpoint | None]:
+    """A checkpoint to read from, removed on the way out; None for a VM that is off, unless `even_off`.
 
-    `purpose`: the same for the same command, and no other.
+    `purpose`: the same for the same command, and no other. Only a snapshot can be asked what changed.
     """
-    if await in_thread(session.power_state, vm) is PowerState.OFF:
+    if not even_off and await in_thread(session.power_state, vm) is PowerState.OFF:
         yield None
         return
     machine = Machine(vm.moref, vm.name)
