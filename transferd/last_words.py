@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 MARK = "TRANSFERD_RESULT "
 LONGEST = 3072  # bytes of the termination message
-CUT = 1500  # characters of an error's text that fit in any case
+CUT = 500  # characters of an error's text, of 4 bytes each at most, that fit in any case
 
 
 def line(result: Result) -> str:
@@ -33,11 +33,13 @@ def message(result: Result) -> str:
         "outcome": result.outcome,
         "result_blake3": blake3(_json(result).encode()).hexdigest(),
     }
-    text = json.dumps({**said, "error": result.error})
+    text = json.dumps({**said, "error": result.error}, ensure_ascii=False)
     if len(text.encode()) > LONGEST:
         error = result.error or {}
         short = {"kind": error.get("kind"), "exit_code": error.get("exit_code")}
-        text = json.dumps({**said, "error": {**short, "message": str(error.get("message"))[:CUT]}})
+        text = json.dumps(
+            {**said, "error": {**short, "message": str(error.get("message"))[:CUT]}}, ensure_ascii=False
+        )
     return text
 
 
