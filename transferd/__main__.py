@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transferd.vddk import Access
 
 T = TypeVar("T")
+UNDER_WAY = 0.5  # s after which a copy has begun to read, and may wait for imports
 
 app = typer.Typer(
     add_completion=False,
@@ -175,13 +176,26 @@ def _copied(
     with ExitStack() as stack:
         shown = stack.enter_context(show(mode))
         watch = _watcher(metrics, shown, stack) if metrics is not None else copy.unwatched
-        copied = _run(job(chosen.how(shown, watch)))
+        copied = _run(_with_ending_at_hand(job(chosen.how(shown, watch))))
     if page is not None:
         _draw(page, copied)
     from transferd import outcome  # noqa: PLC0415 (pydantic: not before the copy)
     from transferd.model import Result  # noqa: PLC0415
 
     return Result(outcome="ok", disks=[outcome.disk(copied)])
+
+
+async def _with_ending_at_hand(work: Coroutine[Any, Any, T]) -> T:
+    """`work`; what the result needs is imported while the copy's own threads wait for storage."""
+    later = asyncio.get_running_loop().call_later(UNDER_WAY, _import_the_ending)
+    try:
+        return await work
+    finally:
+        later.cancel()
+
+
+def _import_the_ending() -> None:
+    from transferd import outcome, report  # noqa: F401, PLC0415
 
 
 def _watcher(address: str, shown: Progress, stack: ExitStack) -> copy.Watcher:

@@ -131,6 +131,11 @@ class Budget:
         self._sessions = 0
         self._lock = threading.Lock()
 
+    def limit(self, total: int, sessions: int) -> None:
+        """From now on; what is in use above it is not taken away."""
+        with self._lock:
+            self._total, self._most_sessions = total, sessions
+
     def enter(self, *, first: bool) -> bool:
         """Whether one session more may be opened; it is then counted until `leave`."""
         with self._lock:

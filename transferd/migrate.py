@@ -26,7 +26,7 @@ from transferd.extents import Range
 from transferd.failpoint import reached
 from transferd.journal import Journal
 from transferd.journey import Journey
-from transferd.limits import NFC_MEMORY, NFC_SESSIONS, Budget, Means, Permit
+from transferd.limits import Means, Permit
 from transferd.model import (
     Caps,
     ConversionResult,
@@ -81,7 +81,7 @@ async def begin(
         await rounds.reconcile(access.session, vm, journey)
         vm = await in_thread(access.session.read_vm, spec.vm)  # without what was left of our snapshots
         state.write(state.source, vm)
-    means = Means(budget=Budget(NFC_MEMORY, NFC_SESSIONS), permit=permit or Permit())
+    means = Means(budget=vddk.share(access, vm), permit=permit or Permit())
     how = How(progress, proof(spec.verify), means)
     return Line(access, vm, targets(spec, vm), state, journey, how, progress)
 

@@ -76,12 +76,23 @@ class SourceNic(Document):
     ips: list[str] = Field(default_factory=list, description="addresses that VMware Tools reported")
 
 
+class Concern(Document):
+    """Something about a VM that its migration has to do with."""
+
+    id: str = Field(description="stable: what programs select by")
+    category: Literal["critical", "warning", "information"]
+    label: str
+    assessment: str = Field(description="what it means for this VM")
+    remedy: str
+
+
 class SourceVM(Document):
     """What `transferd inventory --vm NAME --json` prints and every later stage reads."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     name: str
     moref: str
+    host: str = Field("", description="moref of the ESXi host that runs it, or would")
     instance_uuid: str
     bios_uuid: str
     power_state: PowerState
@@ -98,6 +109,7 @@ class SourceVM(Document):
     has_snapshots: bool = False
     disks: list[SourceDisk]
     nics: list[SourceNic]
+    concerns: list[Concern] = Field(default_factory=list, description="of one VM; the gravest first")
 
 
 # --- the result of a copy --------------------------------------------------------------------------------

@@ -107,6 +107,10 @@ def _one(vm: SourceVM) -> None:
     out.print(f"{safe(vm.name)} ({safe(vm.moref)}): {vm.power_state}, {vm.firmware}, {size}")
     snapshots = "yes" if vm.has_snapshots else "no"
     out.print(f"guest: {safe(vm.guest_name)}; tools: {safe(vm.tools)}; snapshots: {snapshots}")
+    for concern in vm.concerns:
+        out.print(
+            f"{concern.category}: {safe(concern.label)}: {safe(concern.assessment)} {safe(concern.remedy)}"
+        )
     table = _table("disk", "key", "label", "size", "controller", "file")
     for number, disk in enumerate(vm.disks):
         place = f"{disk.controller} {disk.bus}:{disk.unit}"

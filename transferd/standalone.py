@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from transferd import digest, vddk
@@ -27,6 +28,7 @@ async def _copy(
     vm = await in_thread(access.session.read_vm, VMRef(name=name))
     disk = vddk.disk_number(vm, number)
     vddk.require_library(access)
+    how = replace(how, means=replace(how.means, budget=vddk.share(access, vm)))
     with FileTarget(target, disk.capacity) as end:
         async with reading_point(access.session, vm, _purpose(journal), even_off=even_off) as at:
             return await vddk.copy_disk(access, vm, disk, at, end, journal, how)

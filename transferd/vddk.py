@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from transferd import copy, nbdkit
+from transferd import copy, nbdkit, nfc
 from transferd.areas import ChangesUnknown
 from transferd.backends import Answer
 from transferd.backends.file_target import FileTarget
@@ -26,9 +26,11 @@ from transferd.backends.nbd_source import Sweep
 from transferd.copy import Copied, How
 from transferd.errors import Error, RetriesExhausted, SourceError, Transient, UsageError
 from transferd.extents import Extent, Range
+from transferd.limits import Limits
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
 from transferd.nbdkit import Server, VddkDisk
 from transferd.replay import Point
+from transferd.shares import Share
 from transferd.units import MiB
 from transferd.vsphere import power
 from transferd.vsphere.changes import changed_areas
@@ -96,6 +98,7 @@ class VddkSource:
             snapshot=at.moref if at else None,
             transports=self._library.transports,
         )
+        self._config = nfc.settings(self._library.config, len(vm.disks) * Limits().connections)
         self._password = access.password
         self._loop = asyncio.get_running_loop()
         self._running: set[Server] = set()
@@ -188,7 +191,7 @@ class VddkSource:
 
     async def _started(self) -> Server:
         server = await nbdkit.start(
-            self._export, password=self._password(), config=self._library.config, label=self.name
+            self._export, password=self._password(), config=self._config, label=self.name
         )
         self._running.add(server)
         return server
@@ -245,6 +248,11 @@ def _sharper(error: Error | None, known: Error | None) -> Error | None:
         return error
     known.operation, known.offset = error.operation, error.offset
     return known
+
+
+def share(access: Access, vm: SourceVM) -> Share:
+    """This process's part of what the VM's host has to give."""
+    return Share(f"{access.session.endpoint.host}-{vm.host or 'host'}")
 
 
 def _held(disk: SourceDisk, at: Checkpoint | None) -> DiskPoint:

@@ -25,12 +25,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from tests.doubles import artifacts, inventory
-from tests.doubles.inventory import find_vm, snapshot_names, virtual_disks
+from tests.doubles.control import Control
+from tests.doubles.inventory import base_file, find_vm, snapshot_names, virtual_disks
 from tests.doubles.vddk import ini_keys
 
 if TYPE_CHECKING:
@@ -79,15 +80,20 @@ class VM:
     memory: int = 2 * GIB
     powered_on: bool = False
     tools_running: bool = True
+    change_tracking: bool = False  # enabled, and in effect without a stun
 
 
 @dataclass
-class VSphere:
-    """One vCenter with one host; alive between `start` and `stop`, or inside `with`.
+class VSphere(Control):
+    """One vCenter with two hosts; alive between `start` and `stop`, or inside `with`.
 
     `folder` must exist; everything is kept in `folder/vsphere`, which must not. `shutdown_delay` is how long
     a guest takes to shut down (seconds), `latency_us` how long VDDK takes for a read (microseconds), `vddk`
-    what else the stand-in shall do, as tests.doubles.vddk.ini_keys spells it.
+    what else the stand-in shall do, as tests.doubles.vddk.ini_keys spells it. `endpoint="host"` is one ESXi
+    host instead of a vCenter; `session_idle` ends idle sessions (seconds), `max_sessions` and `lock_after`
+    (failed logins in a row) are limits, 0 for none.
+
+    What happens behind the API's back, from a guest that writes to a session that expires, is in Control.
     """
 
     folder: Path
@@ -97,6 +103,10 @@ class VSphere:
     shutdown_delay: float = 1.0
     latency_us: int = 0
     vddk: Mapping[str, object] = field(default_factory=dict)
+    endpoint: Literal["vcenter", "host"] = "vcenter"
+    session_idle: float = 1800.0
+    max_sessions: int = 0
+    lock_after: int = 0
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _ready: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -157,7 +167,11 @@ class VSphere:
             "username": self.username,
             "password": self.password,
             "datastore": DATASTORE,
+            "endpoint": self.endpoint,
             "shutdownDelay": self.shutdown_delay,
+            "sessionIdle": self.session_idle,
+            "maxSessions": self.max_sessions,
+            "lockAfter": self.lock_after,
             "vms": [_vm_document(vm) for vm in self.vms],
         }
 
@@ -180,6 +194,10 @@ class VSphere:
     @property
     def ca_file(self) -> Path:
         return Path(self._ready["ca"])
+
+    @property
+    def control_address(self) -> str:
+        return self._ready["control"]
 
     @property
     def password_file(self) -> Path:
@@ -221,11 +239,15 @@ class VSphere:
     def _config_file(self) -> Path:
         return self.folder / "vsphere.json"
 
-    def flat_file(self, vm_name: str, disk: int = 0) -> Path:
-        """The file that holds the bytes of the VM's disk, counted from 0."""
+    def flat_file(self, vm_name: str, disk: int = 0, snapshot: str | None = None) -> Path:
+        """The file that holds the bytes of the VM's disk, counted from 0, as it is or as a snapshot froze it.
+
+        It is the same file whatever snapshots there are: see tests/doubles/vcenter/frozen.go.
+        """
         with self.connect() as service:
-            path: str = virtual_disks(find_vm(service, vm_name))[disk].backing.fileName
-        return self.state / "datastore" / path.removeprefix(f"[{DATASTORE}] ").replace(".vmdk", "-flat.vmdk")
+            base = base_file(virtual_disks(find_vm(service, vm_name))[disk])
+        flat = self.state / "datastore" / base.removeprefix(f"[{DATASTORE}] ").replace(".vmdk", "-flat.vmdk")
+        return flat if snapshot is None else self.state / "frozen" / snapshot / flat.name
 
     def power_state(self, vm_name: str) -> str:
         """on, off or suspended."""
@@ -259,6 +281,7 @@ def _vm_document(vm: VM) -> dict[str, Any]:
         "memory": vm.memory,
         "power": "on" if vm.powered_on else "off",
         "toolsRunning": vm.tools_running,
+        "changeTracking": vm.change_tracking,
         "disks": [{"file": str(disk.file.resolve()), "controller": disk.controller} for disk in vm.disks],
         "nics": [
             {"mac": n.mac, "slot": n.slot, "network": n.network, "adapter": n.adapter, "ips": list(n.ips)}

@@ -10,10 +10,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.torture import copies, crashes, kills
+from tests.torture import copies, crashes, kills, places, warm
 
 LOG = Path(__file__).parent / "LOG.md"
-SWEEPS = {"copies": copies, "kills": kills, "crashes": crashes}
+SWEEPS = {"copies": copies, "kills": kills, "crashes": crashes, "warm": warm, "places": places}
 
 
 def main() -> int:

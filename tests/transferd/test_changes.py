@@ -1,285 +1,31 @@
-"""Changed areas as vCenter tells them: what is read, what is refused, how the connection is used."""
+"""Changed areas of a disk: pages in a row, and what the vCenter double says of a guest's writes."""
 
-import http.client
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 
 import pytest
-from pyVmomi import vim, vmodl
-from pyVmomi.SoapAdapter import SoapStubAdapter
 
-from transferd.areas import ChangesUnknown
-from transferd.errors import RetriesExhausted, SourceError
+from tests.conftest import require
+from tests.doubles.vsphere import VM, Disk, VSphere
+from transferd import config
+from transferd.areas import Areas, ChangesUnknown
+from transferd.errors import SourceError
+from transferd.extents import Range
+from transferd.model import SourceVM, VMRef
 from transferd.units import KiB, MiB
-from transferd.vsphere import changes, pages
-from transferd.vsphere.pages import Answer, Page
+from transferd.vsphere import snapshots
+from transferd.vsphere.changes import changed_areas, in_a_row
+from transferd.vsphere.pages import Page
+from transferd.vsphere.session import Session, connect
+from transferd.vsphere.snapshots import Checkpoint, Machine
 
-UUID = "52 de c0 d9 b9 43 9d 10-61 d5 4c 1b e9 7b 65 63"
-SINCE = f"{UUID}/81"
-ENVELOPE = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n'
-    '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"'
-    ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>{}</soapenv:Body></soapenv:Envelope>'
-)
-CALL = "QueryChangedDiskAreasResponse"
-FAULT = (
-    "<soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>said so</faultstring><detail>"
-    '<{0}Fault xmlns="urn:vim25" xsi:type="{0}">{1}</{0}Fault></detail></soapenv:Fault>'
-)
-
-
-def area(start: object, length: object) -> str:
-    return f"<changedArea><start>{start}</start><length>{length}</length></changedArea>"
-
-
-def described(start: object, length: object, *areas: str) -> str:
-    return f"<startOffset>{start}</startOffset><length>{length}</length>{''.join(areas)}"
-
-
-def answer(inside: str) -> bytes:
-    return ENVELOPE.format(f'<{CALL} xmlns="urn:vim25"><returnval>{inside}</returnval></{CALL}>').encode()
-
-
-def fault(kind: str, inside: str = "") -> bytes:
-    return ENVELOPE.format(FAULT.format(kind, inside)).encode()
-
-
-def read(data: bytes, step: int = 1 << 20) -> Page:
-    parser = Answer()
-    for start in range(0, len(data), step):
-        parser.feed(data[start : start + step])
-    return parser.page()
-
-
-@pytest.mark.parametrize("step", [1, 7, 1 << 20])
-def test_an_answer_is_read_in_whatever_pieces_it_comes(step):
-    page = read(answer(described(MiB, 3 * MiB, area(MiB, 64 * KiB), area(2 * MiB, 4096))), step)
-
-    assert (page.start, page.end) == (MiB, 4 * MiB)
-    assert [*page.starts] == [MiB, 2 * MiB]
-    assert [*page.lengths] == [64 * KiB, 4096]
-
-
-def test_white_space_between_elements_means_nothing():
-    data = answer(described(0, MiB, area(0, 512))).replace(b"><", b">\n  <")
-
-    assert ([*read(data).starts], [*read(data).lengths]) == ([0], [512])
-
-
-def test_a_page_without_areas_is_a_stretch_where_nothing_changed():
-    page = read(answer(described(0, MiB)))
-
-    assert (page.start, page.end, len(page.starts)) == (0, MiB, 0)
-
-
-BOMB = (
-    '<!DOCTYPE x [<!ENTITY a "1">'
-    + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    + "]>"
-)
-
-
-NO_ANSWERS = {
-    "entities that multiply": answer(described(0, MiB, area("&i;", 1))).replace(
-        b"<soapenv:Env", BOMB.encode() + b"<soapenv:Env", 1
-    ),
-    "an entity that is a file": b'<!DOCTYPE x SYSTEM "file:///etc/passwd">'
-    + answer(described(0, MiB)).partition(b"\n")[2],
-    "no length": answer(f"<startOffset>0</startOffset>{area(0, 512)}"),
-    "no start offset": answer(f"<length>{MiB}</length>{area(0, 512)}"),
-    "an area without length": answer(described(0, MiB, "<changedArea><start>0</start></changedArea>")),
-    "an area without start": answer(described(0, MiB, "<changedArea><length>512</length></changedArea>")),
-    "an area in an area": answer(described(0, MiB, area(0, f"5{area(0, 512)}"))),
-    "an empty number": answer(described(0, MiB, area("", 512))),
-    "no decimal number": answer(described(0, MiB, area("0x10", 512))),
-    "a number beyond 64 bits": answer(described(0, MiB, area(1 << 63, 512))),
-    "a number of 10 KB": answer(described(0, MiB, area(0, "9" * 10_240))),
-    "cut off": answer(described(0, MiB, area(0, 512)))[:-40],
-    "an empty envelope": ENVELOPE.format("").encode(),
-    "the page of a proxy": b"<html><body>Sign in to the proxy</body></html>",
-    "no XML": b"\0" * 100,
-    "nothing": b"",
-}
-
-
-@pytest.mark.parametrize("data", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-def test_what_is_no_answer_is_refused(liar, data):
-    liar.says(data)
-
-    with pytest.raises(SourceError, match="cannot be read") as raised:
-        ask(liar)
-    assert not isinstance(raised.value, ChangesUnknown)
-    assert len(str(raised.value)) < 200
-
-
-@dataclass
-class Liar:
-    """A server in vCenter's place that says what a test tells it to, whatever it is asked."""
-
-    port: int = 0
-    script: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
-    heard: list[tuple[tuple[str, int], dict[str, str]]] = field(default_factory=list)
-    pause: float = 0.0  # s after each byte of a body
-
-    def says(self, body: bytes, status: int = 200, **headers: str) -> None:
-        self.script.append((status, body, headers))
-
-
-@pytest.fixture
-def liar() -> Iterator[Liar]:
-    with serving(Liar()) as running:
-        yield running
-
-
-@contextmanager
-def serving(liar: Liar) -> Iterator[Liar]:
-    class Reply(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            liar.heard.append((self.client_address, {**self.headers}))
-            status, body, headers = liar.script.pop(0)
-            self.send_response(status)
-            sized = {"Content-Length": str(len(body))} if "Transfer-Encoding" not in headers else {}
-            for name, value in (sized | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            try:
-                for each in [body] if not liar.pause else (bytes([byte]) for byte in body):
-                    self.wfile.write(each)
-                    self.wfile.flush()
-                    time.sleep(liar.pause)
-            except OSError:
-                self.close_connection = True  # whoever asked has gone
-            if "Content-Length" in headers:
-                self.close_connection = True  # it promised more than it has
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Reply)
-    liar.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield liar
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def machine_at(liar: Liar) -> vim.VirtualMachine:
-    """pyVmomi's own connection to it, in plain HTTP."""
-    stub = SoapStubAdapter("127.0.0.1", -liar.port, httpConnectionTimeout=5)
-    stub.cookie = "vmware_soap_session=canary"
-    return vim.VirtualMachine("vm-1", stub)
-
-
-def ask(liar: Liar) -> Page:
-    machine = machine_at(liar)
-    try:
-        return pages.ask(machine, None, 2000, 0, SINCE)
-    finally:
-        machine._stub.DropConnections()
-
-
-def test_pages_come_over_one_connection_with_the_sessions_cookie(liar):
-    machine = machine_at(liar)
-    whole = answer(described(0, MiB, area(0, 512)))
-    liar.says(whole)
-    in_two = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (50, whole[:50], len(whole) - 50, whole[50:])
-    liar.says(in_two, **{"Transfer-Encoding": "chunked"})
-    liar.says(fault("FileFault", "<file>x</file>"), 500)
-    liar.says(whole)
-
-    assert len({pages.ask(machine, None, 2000, 0, SINCE).end for _ in range(2)}) == 1
-    with pytest.raises(ChangesUnknown):
-        pages.ask(machine, None, 2000, 0, SINCE)
-    assert [*pages.ask(machine, None, 2000, 0, SINCE).lengths] == [512]
-    machine._stub.DropConnections()
-    assert len({address for address, _ in liar.heard}) == 1
-    assert {headers["Cookie"] for _, headers in liar.heard} == {"vmware_soap_session=canary"}
-
-
-def test_nothing_compressed_is_asked_for(liar):
-    liar.says(answer(described(0, MiB)))
-    ask(liar)
-
-    assert liar.heard[0][1].get("Accept-Encoding", "identity") == "identity"
-
-
-@pytest.mark.parametrize(
-    ("kind", "inside"),
-    [
-        ("FileFault", "<file>[ds] web/web-ctk.vmdk</file>"),
-        ("NotFound", ""),
-        ("InvalidArgument", "<invalidProperty>changeId</invalidProperty>"),
-        ("InvalidArgument", ""),
-    ],
-)
-def test_f22_a_change_id_that_vsphere_does_not_know_never_means_that_nothing_changed(liar, kind, inside):
-    liar.says(fault(kind, inside), 500)
-
-    with pytest.raises(ChangesUnknown, match=f"since {UUID}/81: {kind}") as raised:
-        ask(liar)
-    assert raised.value.exit_code == 4
-    assert "compare the whole disk" in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "inside", "expected"),
-    [
-        ("InvalidArgument", "<invalidProperty>startOffset</invalidProperty>", vmodl.fault.InvalidArgument),
-        ("InvalidArgument", "<invalidProperty>deviceKey</invalidProperty>", vmodl.fault.InvalidArgument),
-        ("NotAuthenticated", "<privilegeId>System.View</privilegeId>", vim.fault.NotAuthenticated),
-        ("ManagedObjectNotFound", '<obj type="VirtualMachineSnapshot">snapshot-1</obj>', vmodl.MethodFault),
-    ],
-)
-def test_other_faults_are_the_sessions_to_judge(liar, kind, inside, expected):
-    liar.says(fault(kind, inside), 500)
-
-    with pytest.raises(expected) as raised:
-        ask(liar)
-    assert type(raised.value).__name__.endswith(kind)
-
-
-def test_an_answer_that_is_cut_off_or_refused_is_the_networks_fault(liar):
-    liar.says(answer(described(0, MiB)), **{"Content-Length": "4000"})
-    liar.says(b"busy", 503)
-
-    with pytest.raises(http.client.IncompleteRead):
-        ask(liar)
-    with pytest.raises(http.client.HTTPException, match="503"):
-        ask(liar)
-
-
-def test_an_answer_without_end_is_refused(liar, monkeypatch):
-    monkeypatch.setattr(pages, "LARGEST", 100 * KiB)
-    liar.says(answer(described(0, MiB, area(0, 512) * 4000)))
-
-    with pytest.raises(SourceError, match="more than 102400 bytes"):
-        ask(liar)
-
-
-def test_an_answer_that_trickles_in_has_a_deadline(liar, monkeypatch):
-    monkeypatch.setattr(pages, "DEADLINE", 0.3)
-    liar.pause = 0.01
-    liar.says(answer(described(0, MiB, area(0, 512) * 100)))
-    begun = time.monotonic()
-
-    with pytest.raises(TimeoutError):
-        ask(liar)
-    assert time.monotonic() - begun < 5
+SINCE = "52 de c0 d9 b9 43 9d 10-61 d5 4c 1b e9 7b 65 63/81"
 
 
 def stretch(start: int, end: int) -> Page:
-    return Page(start, end, pages.array("q"), pages.array("q"))
+    return Page(start, end, array("q"), array("q"))
 
 
 def test_pages_are_asked_for_from_the_first_byte_to_the_last_and_never_at_the_end():
@@ -289,12 +35,12 @@ def test_pages_are_asked_for_from_the_first_byte_to_the_last_and_never_at_the_en
         asked.append(start)
         return stretch(start, min(start + 3 * MiB, 8 * MiB))
 
-    assert [page.end for page in changes.in_a_row(ask, 8 * MiB)] == [3 * MiB, 6 * MiB, 8 * MiB]
+    assert [page.end for page in in_a_row(ask, 8 * MiB)] == [3 * MiB, 6 * MiB, 8 * MiB]
     assert asked == [0, 3 * MiB, 6 * MiB]
 
 
 def test_a_page_may_begin_before_what_was_asked_for():
-    found = [*changes.in_a_row(lambda start: stretch(max(0, start - 512), start + MiB), 2 * MiB)]
+    found = [*in_a_row(lambda start: stretch(max(0, start - 512), start + MiB), 2 * MiB)]
 
     assert [page.end for page in found] == [MiB, 2 * MiB]
 
@@ -314,20 +60,123 @@ def test_a_page_that_leaves_bytes_out_or_does_not_get_on_is_an_error(page):
     answers = iter([stretch(0, MiB), page])
 
     with pytest.raises(SourceError, match="asked about byte 1048576") as raised:
-        [*changes.in_a_row(lambda _: next(answers), 4 * MiB)]
+        [*in_a_row(lambda _: next(answers), 4 * MiB)]
     assert not isinstance(raised.value, ChangesUnknown)
 
 
-def test_a_page_that_did_not_come_is_asked_for_again_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(changes, "PAUSE", 0.01)
-    asked = []
+@pytest.fixture(scope="module")
+def vsphere(tmp_path_factory) -> Iterator[VSphere]:
+    require("go", "gcc", "make", "nbdkit")
+    folder = tmp_path_factory.mktemp("vsphere")
+    with (folder / "disk.img").open("wb") as disk:
+        disk.truncate(8 * MiB + 4096)
+        disk.seek(MiB)
+        disk.write(b"data" * 1024)
+    with VSphere(
+        folder, [VM("web", [Disk(folder / "disk.img")], powered_on=True, change_tracking=True)]
+    ) as it:
+        yield it
 
-    def ask(start: int) -> Page:
-        asked.append(start)
-        if start or len(asked) == 1:
-            raise RetriesExhausted("vCenter does not answer")
-        return stretch(start, start + MiB)
 
-    with pytest.raises(RetriesExhausted):
-        [*changes.in_a_row(ask, 2 * MiB)]
-    assert asked == [0, 0, MiB, MiB, MiB]
+@dataclass
+class Web:
+    """The VM of this name, reached as transferd reaches it."""
+
+    vsphere: VSphere
+    session: Session
+    vm: SourceVM
+
+    def moment(self) -> Checkpoint:
+        """Now, as a snapshot that stays."""
+        machine = Machine(self.vm.moref, self.vm.name)
+        return snapshots.take(self.session, machine, f"moment-{time.monotonic_ns()}")
+
+    def changes(self, at: Checkpoint, since: str) -> Areas:
+        (disk,) = at.disks.values()
+        return changed_areas(self.session, self.vm, at.moref, disk.key, disk.capacity, since)
+
+
+@pytest.fixture
+async def web(vsphere, tmp_path) -> AsyncIterator[Web]:
+    chosen = config.vcenter(vsphere.write_vcenter_yaml(tmp_path / "vcenter.yaml"))
+    async with connect(chosen, lambda: config.password(chosen)) as session:
+        yield Web(vsphere, session, session.read_vm(VMRef(name="web")))
+    vsphere.snapshot_removed_by_admin("web")
+
+
+def change_of(at: Checkpoint) -> str:
+    (disk,) = at.disks.values()
+    assert disk.change is not None
+    return disk.change
+
+
+async def test_what_a_guest_wrote_between_two_snapshots_is_what_changed(web):
+    before = web.moment()
+    for offset in (0, 3 * MiB + 100, 8 * MiB):
+        web.vsphere.write("web", 0, offset, b"x" * 512)
+    after = web.moment()
+    web.vsphere.write("web", 0, 5 * MiB, b"too late")
+
+    assert [*web.changes(after, change_of(before))] == [
+        Range(0, 64 * KiB), Range(3 * MiB, 64 * KiB), Range(8 * MiB, 4096),
+    ]  # fmt: skip
+    assert not web.changes(after, change_of(after))
+
+
+async def test_a_star_asks_for_what_was_ever_written(web):
+    found = [*web.changes(web.moment(), "*")]
+
+    assert any(each.start <= MiB and each.end >= MiB + 4096 for each in found)
+    assert sum(each.length for each in found) < 8 * MiB
+
+
+async def test_f22_after_a_reset_the_changes_are_unknown(web):
+    before = web.moment()
+    web.vsphere.reset_cbt("web", 0)
+
+    with pytest.raises(ChangesUnknown, match="VM web: changed areas: vSphere cannot tell") as raised:
+        web.changes(web.moment(), change_of(before))
+    assert raised.value.vm == "web"
+
+
+@pytest.mark.parametrize("since", ["", "*/1", "52/81", "A" * 10_240], ids=lambda text: repr(text[:10]))
+async def test_b20_what_is_no_change_id_is_not_sent(web, since):
+    at = web.moment()
+    web.vsphere.reset_calls()
+
+    with pytest.raises(SourceError, match="is not a changeId") as raised:
+        web.changes(at, since)
+    assert str(raised.value).startswith("VM web: changed areas: ")
+    assert "QueryChangedDiskAreas" not in web.vsphere.calls()
+
+
+@pytest.mark.parametrize(
+    "moref", ["", "snapshot-1 ", "snapshot-1\n", "../vm-1", "snapshot-1</_this>", "s" * 81]
+)
+async def test_b19_what_is_no_moref_is_not_sent(web, moref):
+    web.vsphere.reset_calls()
+
+    with pytest.raises(SourceError, match="is not the moref of a snapshot"):
+        changed_areas(web.session, web.vm, moref, 2000, MiB, SINCE)
+    assert "QueryChangedDiskAreas" not in web.vsphere.calls()
+
+
+async def test_a_snapshot_that_is_gone_is_an_error_and_not_an_answer(web):
+    with pytest.raises(SourceError, match="VM web: changed areas: is gone") as raised:
+        changed_areas(web.session, web.vm, "snapshot-99999", 2000, MiB, "*")
+    assert not isinstance(raised.value, ChangesUnknown)
+
+
+@pytest.mark.parametrize("kind", ["NotAuthenticated", "drop", "refuse"])
+async def test_all_pages_are_read_although_the_session_expires_or_one_is_lost(web, kind):
+    before, after = web.moment(), web.moment()
+    web.vsphere.many_areas("web", 0, 7000)
+    web.vsphere.reset_calls()
+    web.vsphere.fault("QueryChangedDiskAreas", kind)
+    try:
+        areas = web.changes(after, change_of(before))
+    finally:
+        web.vsphere.many_areas("web", 0, 0)
+
+    assert len(areas) == 7000
+    assert web.vsphere.calls()["QueryChangedDiskAreas"] == 4 + 1

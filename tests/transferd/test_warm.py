@@ -4,7 +4,6 @@ The VM is written to while it is copied; judged is the disk as it was when the V
 byte, the snapshots that are left (none), the source's power, and what the result says of it.
 """
 
-import json
 import os
 import random
 import signal
@@ -20,14 +19,13 @@ from tests import dsl
 from tests.cli import ended, refused, started, wait_until
 from tests.doubles.inventory import find_vm
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
-from tests.line import MANIFEST, NAME, Job
+from tests.line import NAME, Job
+from tests.torture import places
+from tests.torture import warm as torture
 from tests.torture.seed import TODAY
-from transferd import failpoint
+from tests.warm_line import DISK, TAIL, judge, rounds_of, run, warm
 from transferd.plan import BLOCK
 from transferd.units import KiB, MiB
-
-DISK = "ABC-DE--F0GH" * 2
-TAIL = 7 * 512
 
 
 @pytest.fixture
@@ -48,46 +46,17 @@ def world(tmp_path: Path, image: Path) -> Iterator[Callable[..., tuple[VSphere, 
         yield start
 
 
-def warm(job: Job, vsphere: VSphere, disks: int = 1, **spec) -> Job:
-    manifest = MANIFEST | {"claims": MANIFEST["claims"][:disks]}
-    return job.write(vsphere, mode="warm", convert="none", manifest=manifest, **spec)
-
-
-def run(job: Job, **environment: str) -> subprocess.CompletedProcess[str]:
-    return job.run(capture_output=True, env=os.environ | environment)
-
-
-def judge(vsphere: VSphere, job: Job, disks: int = 1) -> dict:
-    """It ended well: the target is the source, which is off, and nothing of ours is left on it."""
-    result = json.loads(job.result.read_text())
-    for number in range(disks):
-        assert vsphere.flat_file(NAME, number).read_bytes() == job.targets[number].read_bytes()
-    assert result["outcome"] == "ok"
-    assert vsphere.power_state(NAME) == "off"
-    assert vsphere.snapshots(NAME) == []
-    return result
-
-
-def rounds_of(job: Job) -> list[dict]:
-    path = job.state / "migration.json"
-    return json.loads(path.read_text())["rounds"] if path.exists() else []
-
-
 # --- rounds ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(TODAY, TODAY + 5))
-def test_a_vm_that_writes_all_the_time_arrives_as_it_was_when_it_was_switched_off(world, seed):
-    """Five rounds and the cutover's, without a full comparison."""
-    vsphere, job = world(spec={"precopy": {"rounds": 5, "interval": "1s"}})
-    with vsphere.workload(NAME, seed=seed, writes_per_second=80):
-        done = run(job)
+def test_a_vm_that_writes_all_the_time_arrives_as_it_was_when_it_was_switched_off(seed):
+    """Without a full comparison. Fifty seeds: make torture."""
+    result = torture.repeat(seed)
 
-    assert done.returncode == 0, done.stderr
-    result = judge(vsphere, job)
-    assert len(result["rounds"]) == 6
-    assert [each["final"] for each in result["rounds"]] == [False] * 5 + [True]
-    assert all(each["read_bytes"] < result["disks"][0]["size"] for each in result["rounds"][1:])
+    assert [each["final"] for each in result["rounds"]] == [False] * torture.ROUNDS + [True]
+    size = sum(disk["size"] for disk in result["disks"])
+    assert all(each["read_bytes"] < size for each in result["rounds"][1:])
     assert result["downtime_s"] > 0
     assert {"shutdown", "last round", "seal"} <= {each["step"] for each in result["downtime"]}
 
@@ -290,17 +259,8 @@ def test_a_signal_leaves_no_snapshot_and_the_source_running(world, number):
 
 # --- killed ----------------------------------------------------------------------------------------------
 
-PLACES = [f"{name}:{count}" for name in failpoint.NAMES for count in (1, 2, 3)]
-TODAYS = random.Random(TODAY).sample(PLACES, 20)  # all of them: make torture
 
-
-@pytest.mark.parametrize("place", PLACES if os.environ.get("TRANSFERD_ALL_PLACES") else TODAYS)
-def test_f29_killed_at_any_step_the_same_command_ends_well(world, place):
-    vsphere, job = world(disks=2, spec={"precopy": {"rounds": 2, "interval": "1s"}})
-    with vsphere.workload(NAME, disks=(0, 1), seed=TODAY, writes_per_second=40):
-        killed = run(job, **{failpoint.VARIABLE: place})
-        done = run(job)
-
-    assert killed.returncode in (0, -signal.SIGKILL)
-    assert done.returncode == 0, done.stderr
-    judge(vsphere, job, disks=2)
+@pytest.mark.parametrize("number", random.Random(TODAY).sample(range(places.FULL), 20))
+def test_f29_killed_at_any_step_the_same_command_ends_well(number):
+    """A sample; every place: make torture."""
+    places.repeat(number)

@@ -24,8 +24,6 @@ log = structlog.get_logger()
 
 ALLOCATED = "*"  # in the place of a changeId: every area that was ever written
 DEADLINE = 1800.0  # s for all pages of a disk
-ATTEMPTS = 3  # at a page
-PAUSE = 1.0  # s before the next
 MOREF = re.compile("[A-Za-z0-9-]{1,80}")  # vCenter's are like snapshot-17, ESXi's like 3-snapshot-1
 
 
@@ -42,7 +40,7 @@ def changed_areas(
         if snapshot is not None and MOREF.fullmatch(snapshot) is None:
             raise SourceError(f"{snapshot[:80]!r} is not the moref of a snapshot", operation=OPERATION)
         machine = session.vm_object(vm.moref)
-        moment = vim.vm.Snapshot(snapshot, machine._stub) if snapshot else None  # noqa: SLF001
+        moment = vim.vm.Snapshot(snapshot, session.stub) if snapshot else None
         areas = Areas(capacity)
         for page in in_a_row(
             lambda start: session.call(
@@ -63,7 +61,7 @@ def in_a_row(ask: Callable[[int], Page], capacity: int) -> Iterator[Page]:
     while start < capacity:  # asked at the very end, vSphere answers with a fault
         if time.monotonic() > until:
             raise RetriesExhausted(f"not all pages within {DEADLINE:.0f} s", operation=OPERATION)
-        page = _patiently(ask, start)
+        page = ask(start)
         if not page.start <= start < page.end:
             raise SourceError(
                 f"vCenter was asked about byte {start} and describes bytes {page.start} to {page.end}",
@@ -72,14 +70,3 @@ def in_a_row(ask: Callable[[int], Page], capacity: int) -> Iterator[Page]:
             )
         yield page
         start = page.end
-
-
-def _patiently(ask: Callable[[int], Page], start: int) -> Page:
-    """A page that did not come is asked for again: asking changes nothing."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return ask(start)
-        except RetriesExhausted as error:
-            log.info("asking again", operation=OPERATION, attempt=attempt, reason=error.problem)
-            time.sleep(PAUSE)
-    return ask(start)

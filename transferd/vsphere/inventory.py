@@ -22,6 +22,7 @@ PATHS = (
     "config.hardware",
     "config.extraConfig",
     "runtime.powerState",
+    "runtime.host",
     "guest.toolsRunningStatus",
     "guest.net",
     "snapshot",
@@ -58,10 +59,11 @@ def source_vm(moref: Any, values: dict[str, Any]) -> SourceVM:
     return SourceVM(
         name=values.get("name") or moref._moId,  # noqa: SLF001
         moref=moref._moId,  # noqa: SLF001 (pyVmomi's name for it)
+        host=_moref(values.get("runtime.host")),
         instance_uuid=values.get("config.instanceUuid") or "",
         bios_uuid=values.get("config.uuid") or "",
         power_state=power_of(values),
-        firmware=Firmware(values.get("config.firmware") or "bios"),
+        firmware=Firmware.EFI if values.get("config.firmware") == Firmware.EFI else Firmware.BIOS,
         secure_boot=bool(boot and boot.efiSecureBootEnabled),
         tpm=any(isinstance(device, vim.vm.device.VirtualTPM) for device in devices),
         cpus=hardware.numCPU if hardware else 1,
@@ -144,6 +146,10 @@ def _network(backing: Any) -> str:
     if isinstance(backing, vim.vm.device.VirtualEthernetCard.DistributedVirtualPortBackingInfo):
         return str(backing.port.portgroupKey)
     return str(getattr(backing, "deviceName", "") or "")
+
+
+def _moref(managed: Any) -> str:
+    return str(managed._moId) if managed is not None else ""  # noqa: SLF001
 
 
 def _label(device: Any) -> str:

@@ -21,7 +21,8 @@ from pyVmomi import vim, vmodl
 
 from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
 from transferd.model import PowerState, SourceVM, VCenter, VMRef
-from transferd.vsphere import trust
+from transferd.vsphere import concerns, trust
+from transferd.vsphere.concerns import Neighbour
 from transferd.vsphere.inventory import PATHS, power_of, source_vm
 
 T = TypeVar("T")
@@ -172,11 +173,11 @@ class Session:
         return sorted(found, key=lambda vm: vm.name)
 
     def read_vm(self, ref: VMRef) -> SourceVM:
-        """The one VM that `ref` names. UsageError when there is none, or more than one."""
-        paths = ("name", "config.instanceUuid")
+        """The one VM that `ref` names, with its concerns. UsageError when there is none, or more than one."""
+        everyone = self._collect(("name", "config.instanceUuid", "config.uuid"))
         matches = [
             moref
-            for moref, values in self._collect(paths)
+            for moref, values in everyone
             if ref.moref == moref._moId  # noqa: SLF001 (pyVmomi's name for it)
             or (ref.name is not None and ref.name == values.get("name"))
             or (ref.instance_uuid is not None and ref.instance_uuid == values.get("config.instanceUuid"))
@@ -189,8 +190,22 @@ class Session:
             raise UsageError(
                 f"{len(matches)} VMs are called {wanted!r}", remedy=f"name one by its moref: {morefs}"
             )
-        ((moref, values),) = self._collect(PATHS, matches)
-        return source_vm(moref, values)
+        ((moref, values),) = self._collect((*PATHS, *concerns.PATHS), matches)
+        vm = source_vm(moref, values)
+        others = [Neighbour.of(each._moId, facts) for each, facts in everyone]  # noqa: SLF001
+        found = concerns.concerns(values, vm, others, self._host(values))
+        return vm.model_copy(update={"concerns": found})
+
+    def _host(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What its concerns need to know of a VM's host; an account may see the one and not the other."""
+        host = values.get("runtime.host")
+        if host is None:
+            return {}
+        try:
+            return self.properties(host, *concerns.HOST_PATHS, name=values.get("name"))
+        except (AuthenticationError, SourceError) as error:
+            log.debug("the host cannot be looked at", reason=str(error))
+            return {}
 
     def vm_object(self, moref: str) -> Any:
         """A stub for calls on one VM; costs no round trip."""

@@ -2,34 +2,42 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
+	"sync"
+	"sync/atomic"
 
-	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// Center is the running server: vcsim, the files behind it, and the two hooks through which it differs
-// from vcsim. Single calls are answered in vcsim's place (dispatch.go); a Watcher (watcher.go) sees every
-// change of state and keeps files and registry in step with vcsim's objects.
+// firstNumber keeps our numbers away from vcsim's own.
+const firstNumber = 100000
+
+// Center is the running server: vcsim, the files behind it, and the hooks through which it differs from vcsim.
+// Single calls are answered in vcsim's place (dispatch.go); a Watcher (watcher.go) sees every change of state
+// and keeps files and registry in step with vcsim's objects; a Gate (gate.go) stands before it all.
 type Center struct {
 	Ready Ready
 
 	config    *Config
 	model     *simulator.Model
 	client    *vim25.Client // in process, no session needed
-	owned     map[types.ManagedObjectReference]*VM
+	sessions  *Sessions
+	gate      *Gate
 	datastore *Datastore
-	frozen    *Frozen
+	frozen    string // folder of the snapshots' content
 	registry  *Registry
+
+	publishServer func(password string) error
+
+	number atomic.Int32 // of tasks and snapshots
+
+	mu       sync.Mutex
+	machines map[types.ManagedObjectReference]*Machine
 }
 
 // Start creates the state folder, the inventory and the server.
@@ -40,16 +48,17 @@ func Start(config *Config, state string) (*Center, error) {
 	}
 	c := &Center{
 		config:    config,
-		owned:     map[types.ManagedObjectReference]*VM{},
+		machines:  map[types.ManagedObjectReference]*Machine{},
 		datastore: &Datastore{name: config.Datastore, dir: filepath.Join(state, "datastore")},
-		frozen:    &Frozen{dir: filepath.Join(state, "frozen")},
+		frozen:    filepath.Join(state, "frozen"),
 		registry:  &Registry{dir: filepath.Join(state, "registry")},
 	}
+	c.number.Store(firstNumber)
 	// vcsim's own temporary folder goes there too, and so with it.
 	if err := os.Setenv("TMPDIR", state); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{state, c.datastore.dir, c.frozen.dir, c.registry.dir} {
+	for _, dir := range []string{state, c.datastore.dir, c.frozen, c.registry.dir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -57,7 +66,10 @@ func Start(config *Config, state string) (*Center, error) {
 	if err := c.createInventory(); err != nil {
 		return nil, err
 	}
-	return c, c.listen(filepath.Join(state, "vcenter.pem"))
+	if err := c.listen(filepath.Join(state, "vcenter.pem")); err != nil {
+		return nil, err
+	}
+	return c, c.listenForControl()
 }
 
 // Stop makes the stand-in library refuse connections; the process ends right after.
@@ -66,11 +78,21 @@ func (c *Center) Stop() {
 	c.model.Remove()
 }
 
+// newModel has two hosts in one cluster, or is one ESXi host; no VM, datastore or distributed switch but ours.
+func newModel(endpoint string) *simulator.Model {
+	if endpoint == "host" {
+		model := simulator.ESX()
+		model.Machine, model.Datastore = 0, 0
+		return model
+	}
+	model := simulator.VPX()
+	model.Host, model.ClusterHost = 0, 2
+	model.Machine, model.Datastore, model.Portgroup = 0, 0, 0
+	return model
+}
+
 func (c *Center) createInventory() error {
-	// One host in one cluster; no VM, datastore or distributed switch but ours.
-	c.model = simulator.VPX()
-	c.model.Host, c.model.ClusterHost = 0, 1
-	c.model.Machine, c.model.Datastore, c.model.Portgroup = 0, 0, 0
+	c.model = newModel(c.config.Endpoint)
 	if err := c.model.Create(); err != nil {
 		return err
 	}
@@ -79,9 +101,10 @@ func (c *Center) createInventory() error {
 	if c.client, err = vim25.NewClient(ctx, c.model.Service); err != nil {
 		return err
 	}
+	c.sessions = newSessions(c.config, c.client)
 	objects := c.model.Map()
 	objects.AddHandler(&Watcher{center: c})
-	objects.Put(&Machines{client: c.client, shutdownDelay: c.config.shutdownDelay()})
+	objects.Put(&Machines{center: c})
 	objects.Put(&Collector{})
 	objects.Handler = c.Dispatch
 	place, err := c.findPlace(ctx)
@@ -97,58 +120,69 @@ func (c *Center) createInventory() error {
 	return nil
 }
 
-// findPlace creates the datastore and finds where VMs go.
-func (c *Center) findPlace(ctx context.Context) (*Place, error) {
-	finder := find.NewFinder(c.client)
-	datacenter, err := finder.DefaultDatacenter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	folders, err := datacenter.Folders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	host, err := finder.SetDatacenter(datacenter).DefaultHostSystem(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := host.ResourcePool(ctx)
-	if err != nil {
-		return nil, err
-	}
-	storage, err := host.ConfigManager().DatastoreSystem(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := storage.CreateLocalDatastore(ctx, c.config.Datastore, c.datastore.dir); err != nil {
-		return nil, err
-	}
-	switches, err := host.ConfigManager().NetworkSystem(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &Place{
-		center: c, folder: folders.VmFolder, pool: pool, host: host, switches: switches,
-		networks: map[string]bool{"VM Network": true}, // every host has it
-	}, nil
-}
-
 // Own ties a VM that vcsim has created to its description, and completes what vcsim cannot be told at
 // creation.
-func (c *Center) Own(moref types.ManagedObjectReference, vm *VM) error {
-	objects := c.model.Map()
-	object, ok := objects.Get(moref).(*simulator.VirtualMachine)
+func (c *Center) Own(moref types.ManagedObjectReference, vm *VM, number int) error {
+	ctx := c.context()
+	object, ok := ctx.Map.Get(moref).(*simulator.VirtualMachine)
 	if !ok {
 		return fmt.Errorf("vcsim lost %s", moref.Value)
 	}
-	c.owned[moref] = vm
-	c.Publish(object)
-	changes := append(guestChanges(object, vm), runtimeChanges()...)
-	objects.AtomicUpdate(c.model.Service.Context, object, append(changes,
-		types.PropertyChange{Name: "config.guestFullName", Val: vm.GuestName},
-		types.PropertyChange{Name: "summary.config.guestFullName", Val: vm.GuestName},
-	))
+	machine := newMachine(moref, vm, number, c.config.ShutdownDelay)
+	c.mu.Lock()
+	c.machines[moref] = machine
+	c.mu.Unlock()
+	if err := machine.Reconcile(object.Config.Hardware.Device, c.datastore); err != nil {
+		return err
+	}
+	changes := append(machine.guestChanges(), runtimeChanges()...)
+	ctx.WithLock(object, func() {
+		ctx.Update(object, append(changes,
+			types.PropertyChange{Name: "config.guestFullName", Val: vm.GuestName},
+			types.PropertyChange{Name: "summary.config.guestFullName", Val: vm.GuestName},
+		))
+		c.showDisks(ctx, machine, object)
+	})
 	return nil
+}
+
+// Machine is what we know of a VM, or nil.
+func (c *Center) Machine(vm types.ManagedObjectReference) *Machine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.machines[vm]
+}
+
+// forget drops a VM that is gone from the inventory.
+func (c *Center) forget(machine *Machine) error {
+	c.mu.Lock()
+	delete(c.machines, machine.Self)
+	c.mu.Unlock()
+	for _, snapshot := range machine.Snapshots() {
+		if err := errors.Join(c.registry.Withdraw(snapshot.Self.Value), machine.Thaw(snapshot.Self)); err != nil {
+			return err
+		}
+	}
+	return c.registry.Withdraw(machine.Self.Value)
+}
+
+// onVM runs an action under vcsim's lock on the VM, unless the VM is gone.
+func (c *Center) onVM(ctx *simulator.Context, machine *Machine, action func(*simulator.VirtualMachine)) {
+	ctx.WithLock(machine.Self, func() {
+		if vm, ok := ctx.Map.Get(machine.Self).(*simulator.VirtualMachine); ok {
+			action(vm)
+		}
+	})
+}
+
+// context is one caller of vcsim's: its locks are shared within a context, and kept between contexts.
+func (c *Center) context() *simulator.Context {
+	ctx := *c.model.Service.Context
+	return &ctx
+}
+
+func (c *Center) nextNumber() int32 {
+	return c.number.Add(1)
 }
 
 // runtimeChanges sets the enumerations that vcsim leaves empty, at which pyVmomi gives up.
@@ -167,40 +201,4 @@ func runtimeChanges() []types.PropertyChange {
 		)
 	}
 	return changes
-}
-
-// Publish writes a VM's power state and disks to the registry.
-func (c *Center) Publish(vm *simulator.VirtualMachine) {
-	moref := vm.Self.Value
-	disks, err := c.datastore.Disks(vm.Config.Hardware.Device)
-	must("reading the disks of "+moref, err)
-	must("publishing "+moref, c.registry.PublishVM(moref, string(vm.Runtime.PowerState), disks))
-}
-
-func (c *Center) listen(certificateFile string) error {
-	certificate, leaf, err := newCertificate(certificateFile)
-	if err != nil {
-		return err
-	}
-	service := c.model.Service
-	service.TLS = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
-	service.Listen = &url.URL{
-		Host: "127.0.0.1:0",
-		User: url.UserPassword(c.config.Username, c.config.Password),
-	}
-	address := service.NewServer().URL.Host
-	host, portText, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.Atoi(portText)
-	if err != nil {
-		return err
-	}
-	c.Ready = Ready{
-		URL:        "https://" + address + vim25.Path,
-		Thumbprint: soap.ThumbprintSHA1(leaf),
-		CA:         certificateFile,
-	}
-	return c.registry.PublishServer(host, port, c.Ready.Thumbprint, c.config.Username, c.config.Password)
 }

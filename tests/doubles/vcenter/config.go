@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 const (
@@ -19,7 +18,11 @@ type Config struct {
 	Username      string  `json:"username"`
 	Password      string  `json:"password"`
 	Datastore     string  `json:"datastore"`
+	Endpoint      string  `json:"endpoint"`      // vcenter, or host for one ESXi host
 	ShutdownDelay float64 `json:"shutdownDelay"` // seconds that a guest takes to shut down
+	SessionIdle   float64 `json:"sessionIdle"`   // seconds after which an idle session ends
+	MaxSessions   int     `json:"maxSessions"`   // at once; 0 is no limit
+	LockAfter     int     `json:"lockAfter"`     // failed logins in a row that lock the account; 0 is never
 	VMs           []VM    `json:"vms"`
 }
 
@@ -34,6 +37,7 @@ type VM struct {
 	Memory         int64  `json:"memory"` // bytes
 	Power          string `json:"power"`  // on or off
 	ToolsRunning   bool   `json:"toolsRunning"`
+	ChangeTracking bool   `json:"changeTracking"` // enabled, and in effect from the start
 	Disks          []Disk `json:"disks"`
 	Nics           []Nic  `json:"nics"`
 }
@@ -76,6 +80,9 @@ func (c *Config) check() error {
 	if c.Username == "" || c.Password == "" || c.Datastore == "" {
 		return fmt.Errorf("username, password and datastore are required")
 	}
+	if c.Endpoint != "vcenter" && c.Endpoint != "host" {
+		return fmt.Errorf("endpoint is vcenter or host, not %q", c.Endpoint)
+	}
 	for i := range c.VMs {
 		if err := c.VMs[i].check(); err != nil {
 			return fmt.Errorf("VM %q: %w", c.VMs[i].Name, err)
@@ -116,8 +123,4 @@ func (d *Disk) check() error {
 		return fmt.Errorf("disk %s of %d bytes is not a number of %d-byte sectors", d.File, info.Size(), sectorSize)
 	}
 	return nil
-}
-
-func (c *Config) shutdownDelay() time.Duration {
-	return time.Duration(c.ShutdownDelay * float64(time.Second))
 }

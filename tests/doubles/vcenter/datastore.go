@@ -9,7 +9,6 @@ import (
 	"unicode"
 
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vmdk"
 )
 
@@ -35,24 +34,9 @@ func (d *Datastore) Flat(diskPath string) (string, error) {
 	return filepath.Join(d.dir, flatName(p.Path)), nil
 }
 
-// Disks says where the bytes of the virtual disks among these devices are.
-func (d *Datastore) Disks(devices object.VirtualDeviceList) ([]DiskFile, error) {
-	var disks []DiskFile
-	for _, device := range devices.SelectByType((*types.VirtualDisk)(nil)) {
-		backing := device.GetVirtualDevice().Backing.(types.BaseVirtualDeviceFileBackingInfo)
-		path := backing.GetVirtualDeviceFileBackingInfo().FileName
-		file, err := d.Flat(path)
-		if err != nil {
-			return nil, err
-		}
-		disks = append(disks, DiskFile{Path: path, File: file})
-	}
-	return disks, nil
-}
-
-// MakeFolder creates a VM's folder and returns its name. Characters that cannot stand in a datastore path,
-// or in one line of the registry, become underscores; VM names keep them.
-func (d *Datastore) MakeFolder(vm string) (string, error) {
+// folderOf is the folder of a VM's files. Characters that cannot stand in a datastore path, or in one line of the
+// registry, become underscores; VM names keep them.
+func folderOf(vm string) string {
 	folder := strings.Map(func(r rune) rune {
 		if r == '\\' || unicode.IsControl(r) {
 			return '_'
@@ -62,30 +46,49 @@ func (d *Datastore) MakeFolder(vm string) (string, error) {
 	if strings.HasPrefix(folder, ".") {
 		folder = "_" + folder
 	}
+	return folder
+}
+
+// MakeFolder creates a VM's folder and returns its name.
+func (d *Datastore) MakeFolder(vm string) (string, error) {
+	folder := folderOf(vm)
 	return folder, os.Mkdir(filepath.Join(d.dir, folder), 0o700)
 }
 
-// Adopt copies a raw file in as the disk folder/file and returns the disk's size in bytes.
-func (d *Datastore) Adopt(raw, folder, file string) (int64, error) {
+// Adopt copies a raw file in as a disk of the folder, and returns the disk's file name and its size in bytes.
+func (d *Datastore) Adopt(raw, folder string) (string, int64, error) {
+	file := folder + ".vmdk"
+	for number := 1; d.has(folder, file); number++ {
+		file = fmt.Sprintf("%s_%d.vmdk", folder, number)
+	}
 	flat := filepath.Join(d.dir, folder, flatName(file))
 	if err := copySparse(raw, flat); err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	info, err := os.Stat(flat)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	extent := vmdk.Extent{Size: info.Size() / sectorSize, Info: filepath.Base(flat)}
-	descriptor, err := os.Create(filepath.Join(d.dir, folder, file))
+	return file, info.Size(), d.describe(filepath.Join(d.dir, folder, file), flat, info.Size())
+}
+
+func (d *Datastore) has(folder, file string) bool {
+	_, err := os.Lstat(filepath.Join(d.dir, folder, file))
+	return err == nil
+}
+
+// describe writes a disk's descriptor.
+func (d *Datastore) describe(file, flat string, size int64) error {
+	descriptor, err := os.Create(file)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	text := vmdk.NewDescriptor(extent)
+	text := vmdk.NewDescriptor(vmdk.Extent{Size: size / sectorSize, Info: filepath.Base(flat)})
 	text.CID, text.ParentCID = 0xfffffffe, 0xffffffff // no parent
 	if err := text.Write(descriptor); err != nil {
-		return 0, err
+		return err
 	}
-	return info.Size(), descriptor.Close()
+	return descriptor.Close()
 }
 
 func flatName(vmdk string) string {

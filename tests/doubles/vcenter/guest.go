@@ -1,27 +1,55 @@
 package main
 
 import (
-	"github.com/vmware/govmomi/simulator"
+	"fmt"
+
 	"github.com/vmware/govmomi/vim25/types"
 )
 
+// tools are the states of VMware Tools, and what vCenter says of them.
+var tools = map[string]types.VirtualMachineToolsStatus{
+	"running":      types.VirtualMachineToolsStatusToolsOk,
+	"notRunning":   types.VirtualMachineToolsStatusToolsNotRunning,
+	"notInstalled": types.VirtualMachineToolsStatusToolsNotInstalled,
+}
+
+// SetTools changes the state of the guest's Tools; it shows while the VM is on.
+func (m *Machine) SetTools(state string) error {
+	if _, ok := tools[state]; !ok {
+		return fmt.Errorf("tools are running, notRunning or notInstalled, not %q", state)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tools = state
+	return nil
+}
+
+// ToolsRun says whether the guest can be asked for anything.
+func (m *Machine) ToolsRun() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.on && m.tools == "running"
+}
+
 // guestChanges is what vCenter shows of a guest: VMware Tools, and through them the addresses. Both are there
 // only while the VM runs with Tools.
-func guestChanges(vm *simulator.VirtualMachine, owned *VM) []types.PropertyChange {
-	poweredOn := vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
-	running := poweredOn && owned.ToolsRunning
+func (m *Machine) guestChanges() []types.PropertyChange {
 	status := types.VirtualMachineToolsRunningStatusGuestToolsNotRunning
 	legacy := types.VirtualMachineToolsStatusToolsNotRunning
 	state := types.VirtualMachineGuestStateNotRunning
 	nics := []types.GuestNicInfo{}
 	address := ""
-	if running {
+	if m.ToolsRun() {
 		status = types.VirtualMachineToolsRunningStatusGuestToolsRunning
-		legacy = types.VirtualMachineToolsStatusToolsOk
 		state = types.VirtualMachineGuestStateRunning
-		nics = guestNics(owned.Nics)
-		address = firstAddress(owned.Nics)
+		nics = guestNics(m.config.Nics)
+		address = firstAddress(m.config.Nics)
 	}
+	m.mu.Lock()
+	if m.on || m.tools == "notInstalled" {
+		legacy = tools[m.tools]
+	}
+	m.mu.Unlock()
 	return []types.PropertyChange{
 		{Name: "guest.toolsRunningStatus", Val: string(status)},
 		{Name: "guest.toolsStatus", Val: legacy},

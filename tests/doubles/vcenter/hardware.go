@@ -21,16 +21,15 @@ const (
 // hardware collects the devices of one VM; its disks are copied into the datastore on the way.
 type hardware struct {
 	devices   object.VirtualDeviceList
-	disks     map[int32]int32 // disks so far on each controller
 	folder    string
 	number    int // of the VM
 	datastore *Datastore
 }
 
 func newHardware(vm *VM, folder string, number int, datastore *Datastore) (object.VirtualDeviceList, error) {
-	h := &hardware{disks: map[int32]int32{}, folder: folder, number: number, datastore: datastore}
-	for i, disk := range vm.Disks {
-		if err := h.addDisk(disk, i); err != nil {
+	h := &hardware{folder: folder, number: number, datastore: datastore}
+	for _, disk := range vm.Disks {
+		if _, err := h.addDisk(disk); err != nil {
 			return nil, err
 		}
 	}
@@ -64,25 +63,19 @@ func (h *hardware) controller(kind string) (*types.VirtualController, error) {
 	return &scsi.VirtualController, nil
 }
 
-func (h *hardware) addDisk(disk Disk, index int) error {
+// addDisk returns the key of the new device.
+func (h *hardware) addDisk(disk Disk) (int32, error) {
 	controller, err := h.controller(disk.Controller)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	unit := h.disks[controller.Key]
-	if h.disks[controller.Key]++; unit >= hostUnit {
-		unit++
-	}
-	if unit > maxUnit {
-		return fmt.Errorf("more than %d disks on one %s controller", maxUnit, disk.Controller)
-	}
-	file := h.folder + ".vmdk"
-	if index > 0 {
-		file = fmt.Sprintf("%s_%d.vmdk", h.folder, index)
-	}
-	size, err := h.datastore.Adopt(disk.File, h.folder, file)
+	unit, err := h.freeUnit(controller.Key)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	file, size, err := h.datastore.Adopt(disk.File, h.folder)
+	if err != nil {
+		return 0, err
 	}
 	backing := &types.VirtualDiskFlatVer2BackingInfo{
 		DiskMode:        string(types.VirtualDiskModePersistent),
@@ -93,12 +86,28 @@ func (h *hardware) addDisk(disk Disk, index int) error {
 	device.Key = diskKey + 16*controller.BusNumber + unit
 	device.ControllerKey = controller.Key
 	device.UnitNumber = types.NewInt32(unit)
-	device.DeviceInfo = label("Hard disk", int32(index+1))
+	present := h.devices.SelectByType((*types.VirtualDisk)(nil))
+	device.DeviceInfo = label("Hard disk", int32(len(present)+1))
 	device.Backing = backing
 	// As vCenter builds it: the VM's number in its database, then the device key.
 	device.DiskObjectId = fmt.Sprintf("%d-%d", h.number, device.Key)
 	h.devices = append(h.devices, device)
-	return nil
+	return device.Key, nil
+}
+
+func (h *hardware) freeUnit(controller int32) (int32, error) {
+	taken := map[int32]bool{hostUnit: true}
+	for _, device := range h.devices {
+		if d := device.GetVirtualDevice(); d.ControllerKey == controller && d.UnitNumber != nil {
+			taken[*d.UnitNumber] = true
+		}
+	}
+	for unit := int32(0); unit <= maxUnit; unit++ {
+		if !taken[unit] {
+			return unit, nil
+		}
+	}
+	return 0, fmt.Errorf("more than %d disks on one controller", maxUnit)
 }
 
 func (h *hardware) addNic(nic Nic, index int32) error {

@@ -1,8 +1,10 @@
-// Command vcenter stands in for a vCenter Server and its one ESXi host in transferd's tests.
+// Command vcenter stands in for a vCenter Server and its two ESXi hosts, or for one host alone, in transferd's
+// tests.
 //
 // It runs the real vcsim (github.com/vmware/govmomi/simulator) and adds what vcsim leaves out and a migration
-// depends on: virtual disks with content, snapshots that freeze that content, and a guest that needs running
-// VMware Tools, and time, to shut down.
+// depends on: virtual disks with content, snapshots that freeze that content, changed block tracking,
+// consolidation that takes time and can fail, and a guest that needs running VMware Tools, and time, to shut
+// down. Through a second port (control.go) a test is the guest, the administrator and the bad luck.
 //
 //	vcenter -config FILE -state DIR
 //
@@ -32,6 +34,7 @@ type Ready struct {
 	URL        string `json:"url"`
 	Thumbprint string `json:"thumbprint"` // SHA-1, as VDDK wants it
 	CA         string `json:"ca"`         // path of the PEM file
+	Control    string `json:"control"`    // host:port of the control endpoint (control.go)
 }
 
 func main() {

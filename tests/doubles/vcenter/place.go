@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -18,6 +19,43 @@ type Place struct {
 	switches *object.HostNetworkSystem
 	networks map[string]bool
 	count    int // VMs created
+}
+
+// findPlace creates the datastore and finds where VMs go.
+func (c *Center) findPlace(ctx context.Context) (*Place, error) {
+	finder := find.NewFinder(c.client)
+	datacenter, err := finder.DefaultDatacenter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	folders, err := datacenter.Folders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := finder.SetDatacenter(datacenter).HostSystemList(ctx, "*/*")
+	if err != nil {
+		return nil, err
+	}
+	host := hosts[0]
+	pool, err := host.ResourcePool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	storage, err := host.ConfigManager().DatastoreSystem(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := storage.CreateLocalDatastore(ctx, c.config.Datastore, c.datastore.dir); err != nil {
+		return nil, err
+	}
+	switches, err := host.ConfigManager().NetworkSystem(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Place{
+		center: c, folder: folders.VmFolder, pool: pool, host: host, switches: switches,
+		networks: map[string]bool{"VM Network": true}, // every host has it
+	}, nil
 }
 
 // Create adds one VM with its disks, and powers it on where asked.
@@ -45,7 +83,7 @@ func (p *Place) Create(ctx context.Context, vm *VM) error {
 		return err
 	}
 	moref := result.Result.(types.ManagedObjectReference)
-	if err := p.center.Own(moref, vm); err != nil || vm.Power == "off" {
+	if err := p.center.Own(moref, vm, p.count); err != nil || vm.Power == "off" {
 		return err
 	}
 	if task, err = object.NewVirtualMachine(p.center.client, moref).PowerOn(ctx); err != nil {
@@ -74,7 +112,7 @@ func (p *Place) spec(vm *VM, folder string, devices object.VirtualDeviceList) ty
 		Uuid:                  uuid.NewString(),
 		InstanceUuid:          uuid.NewString(),
 		Version:               "vmx-19",
-		ChangeTrackingEnabled: types.NewBool(false),
+		ChangeTrackingEnabled: types.NewBool(vm.ChangeTracking),
 		Files: &types.VirtualMachineFileInfo{
 			VmPathName: p.center.datastore.Path(folder, folder+".vmx"),
 		},
@@ -85,11 +123,18 @@ func (p *Place) spec(vm *VM, folder string, devices object.VirtualDeviceList) ty
 			Value: fmt.Sprint(nic.Slot),
 		})
 	}
+	spec.DeviceChange = additions(devices)
+	return spec
+}
+
+// additions adds devices whose files, if any, exist.
+func additions(devices object.VirtualDeviceList) []types.BaseVirtualDeviceConfigSpec {
+	var changes []types.BaseVirtualDeviceConfigSpec
 	for _, device := range devices {
-		spec.DeviceChange = append(spec.DeviceChange, &types.VirtualDeviceConfigSpec{
+		changes = append(changes, &types.VirtualDeviceConfigSpec{
 			Operation: types.VirtualDeviceConfigSpecOperationAdd,
 			Device:    device,
 		})
 	}
-	return spec
+	return changes
 }
