@@ -10,7 +10,7 @@ from transferd.areas import parse_change_id
 from transferd.backends.file_target import FileTarget
 from transferd.copy import Copied, How
 from transferd.crew import in_thread
-from transferd.errors import UsageError
+from transferd.errors import SourceError, UsageError
 from transferd.journal import Journal
 from transferd.model import VMRef
 from transferd.vddk import Access
@@ -38,7 +38,10 @@ async def delta(
     access: Access, name: str, number: int, target: Path, journal: Path, since: str, how: How
 ) -> Copied:
     """What changed since `since`, onto a copy that is as the disk was then. UsageError for any other copy."""
-    parse_change_id(since)
+    try:
+        parse_change_id(since)
+    except SourceError as error:
+        raise UsageError(f"--since: {error.problem}", remedy=error.remedy) from error
     require_copy_of(journal, since)
     return await _copy(access, name, number, target, journal, how, even_off=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from transferd import copy, nbdkit, nfc
-from transferd.areas import ChangesUnknown
+from transferd.areas import ChangesUnknown, parse_change_id
 from transferd.backends import Answer
 from transferd.backends.file_target import FileTarget
 from transferd.backends.nbd import NbdSession
@@ -130,11 +130,17 @@ class VddkSource:
         return found
 
     def changes(self, since: Point) -> Iterable[Range] | None:
-        """Every area that vSphere says was written between the two points, all pages of it."""
-        before = since.get("change")
-        if self._at is None or not isinstance(before, str) or _held(self._disk, self._at).change is None:
+        """Every area that vSphere says was written between the two points, all pages of it.
+
+        Another UUID is another life of the tracking: vSphere does not always say so itself.
+        """
+        before, now = since.get("change"), _held(self._disk, self._at).change
+        if self._at is None or not isinstance(before, str) or now is None:
             return None
         try:
+            if parse_change_id(before).uuid != parse_change_id(now).uuid:
+                self.warnings.append("changed block tracking was reset")
+                return None
             return changed_areas(
                 self._access.session, self._vm, self._at.moref, self._disk.key, self.size, before
             )

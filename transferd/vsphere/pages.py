@@ -15,7 +15,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from xml.parsers import expat
 
 from pyVmomi import vim, vmodl
@@ -112,8 +112,7 @@ def ask(machine: Any, snapshot: Any, disk_key: int, start: int, change_id: str) 
 
 def _ask(machine: Any, arguments: tuple[Any, ...]) -> Page:
     stub = machine._stub  # noqa: SLF001 (pyVmomi's name for it)
-    method: Any = vim.VirtualMachine.QueryChangedDiskAreas  # a descriptor that its stub calls a function
-    method = method.info
+    method = cast("Any", vim.VirtualMachine.QueryChangedDiskAreas).info  # the type stubs know a function only
     request = stub.SerializeRequest(machine, method, arguments)
     headers = {"Cookie": stub.cookie, "SOAPAction": stub.versionId, "Content-Type": "text/xml; charset=UTF-8"}
     connection = stub.GetConnection()
