@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from transferd.errors import SourceError
-
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -63,24 +61,6 @@ def joined(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
         else:
             found.append(Range(each.start, each.length))
     return found
-
-
-def changed(areas: Iterable[Range], size: int) -> list[Range]:
-    """Changed areas as a service reports them, made fit to plan with: ordered, joined, within the disk.
-
-    SourceError for an area that no disk of `size` bytes can have: a service that says such things about
-    changes must not be believed about what did not change.
-    """
-    ordered = sorted((area for area in areas if area.length), key=lambda area: area.start)
-    for area in ordered:
-        if area.start < 0 or area.length < 0 or area.end > size:
-            raise SourceError(
-                f"a changed area of {area.length} bytes does not lie in the disk of {size} bytes",
-                operation="changed areas",
-                offset=area.start,
-                remedy="copy the disk whole",
-            )
-    return joined(ordered)
 
 
 def intersect(left: Sequence[Range], right: Sequence[Range]) -> list[Range]:

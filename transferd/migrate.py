@@ -48,6 +48,12 @@ from transferd.state import State
 from transferd.vddk import Access
 from transferd.vsphere import power, tracking
 
+BLOCKING = frozenset(
+    ("not-connected", "no-datastore", "pending-question", "suspended", "duplicate-instance-uuid",
+     "rdm-physical", "shared-disk", "disk-empty", "disk-size")
+)  # fmt: skip
+BLOCKING_WARM = frozenset(("independent-disk", "snapshot-chain", "fault-tolerance", "no-change-tracking"))
+
 
 async def migrate(spec: MigrationSpec, access: Access, state: State, progress: Progress) -> ConversionResult:
     """The whole journey of one VM; returns its result document."""
@@ -193,9 +199,26 @@ async def _timed(line: Line, step: str) -> AsyncIterator[None]:
     line.journey.took(step, time.monotonic() - began)
 
 
+def _heed_concerns(spec: MigrationSpec, line: Line) -> None:
+    """Say them all; UsageError for those with which no copy can be right, or none can be made."""
+    blocking = BLOCKING | (BLOCKING_WARM if spec.mode == "warm" else frozenset())
+    for concern in line.vm.concerns:
+        if concern.category != "information":
+            line.progress.say(f"{line.vm.name}: {concern.category}: {concern.label}. {concern.assessment}")
+    found = [concern for concern in line.vm.concerns if concern.id in blocking]
+    if found:
+        raise UsageError(
+            f"cannot be migrated {spec.mode}: {'; '.join(concern.label for concern in found)}",
+            vm=line.vm.name,
+            remedy=" ".join(concern.remedy for concern in found),
+        )
+
+
 async def rehearse(spec: MigrationSpec, line: Line) -> None:
     """Find what would fail at the end before the source is touched: a night's copy is at stake."""
     units.duration(spec.shutdown.timeout)
+    if line.journey.now.stage is Stage.PRECOPY:
+        _heed_concerns(spec, line)
     vddk.require_library(line.access)
     if spec.manifest is not None:
         rehearsal = unconverted(line.vm, "rehearsal", "not copied yet")

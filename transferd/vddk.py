@@ -137,10 +137,10 @@ class VddkSource:
         before, now = since.get("change"), _held(self._disk, self._at).change
         if self._at is None or not isinstance(before, str) or now is None:
             return None
+        if _life(before) is None or _life(before) != _life(now):
+            self.warnings.append(f"changed block tracking was reset: it was {before}, is {now}")
+            return None
         try:
-            if parse_change_id(before).uuid != parse_change_id(now).uuid:
-                self.warnings.append("changed block tracking was reset")
-                return None
             return changed_areas(
                 self._access.session, self._vm, self._at.moref, self._disk.key, self.size, before
             )
@@ -259,6 +259,14 @@ def _sharper(error: Error | None, known: Error | None) -> Error | None:
 def share(access: Access, vm: SourceVM) -> Share:
     """This process's part of what the VM's host has to give."""
     return Share(f"{access.session.endpoint.host}-{vm.host or 'host'}")
+
+
+def _life(change: str) -> str | None:
+    """The UUID of a changeId; None for one that cannot be read."""
+    try:
+        return parse_change_id(change).uuid
+    except SourceError:
+        return None
 
 
 def _held(disk: SourceDisk, at: Checkpoint | None) -> DiskPoint:
