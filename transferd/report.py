@@ -62,6 +62,9 @@ def migration(result: Result) -> None:
         return
     if result.guest.found:
         out.print(f"guest: {safe(result.guest.product)}; checks passed: {sum(c.ok for c in result.checks)}")
+    if result.downtime_s is not None:
+        steps = ", ".join(f"{each.step} {each.seconds:.1f}" for each in result.downtime)
+        out.print(f"rounds: {len(result.rounds)}; the source was off for {result.downtime_s:.1f} s ({steps})")
     out.print(f"hardware: {result.caps.machine}, {result.caps.block} disks, {result.caps.net} network")
     for nic in result.nics:
         out.print(
