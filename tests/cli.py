@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ def transferd(*arguments: object, cwd: Path | None = None) -> subprocess.Complet
     )
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
+def started(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """A run that the test interferes with; use as `with`, and judge it by what `ended` returns."""
-    return subprocess.Popen(argv(*arguments), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv(*arguments), stderr=subprocess.PIPE, text=True, env=os.environ | environment)
 
 
 def ended(run: subprocess.Popen[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,9 @@
 cutover: now      as soon as the rounds are as many, and the predicted downtime as short, as was asked for
 cutover: TIME     not before that moment; rounds go on until then
 cutover: signal   when the operator sends SIGUSR1, which cuts over in the other two cases, too
+
+A wait that ends early is followed by one more round: what the guest wrote meanwhile is then not copied while
+it is off.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ NAMES = (
     "round.named", "round.taken", "round.recorded", "round.copied", "round.finished", "round.removed",
     "waiting",
     "cutover.begun", "shutdown.recorded", "shutdown.asked", "shutdown.off",
+    "retreat.recorded", "retreat.restored",
     "conversion.begun", "conversion.ended", "sealed", "manifest.written", "result.written", "done",
 )  # fmt: skip
 

@@ -90,12 +90,16 @@ class Journey:
 
     def begin_cutover(self, power: PowerState) -> None:
         """What the source's power was is written down before it is changed, and only once."""
-        if self.now.power is None:
-            self.update(power=power, stage=Stage.CUTOVER)
+        stage = Stage.CUTOVER if self.now.stage is Stage.PRECOPY else self.now.stage
+        self.update(power=self.now.power or power, stage=stage)
+
+    def retreat(self) -> None:
+        """The cutover did not happen. Written down before the source may run again, and change."""
+        self.update(stage=Stage.PRECOPY, downtime=[])
 
     def restored(self) -> None:
-        """The source has its power back: the cutover did not happen."""
-        self.update(power=None, stage=Stage.PRECOPY, downtime=[])
+        """The source has its power back."""
+        self.update(power=None)
 
     def took(self, step: str, seconds: float) -> None:
         self.update(downtime=[*self.now.downtime, TimedStep(step=step, seconds=round(seconds, 3))])

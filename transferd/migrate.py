@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from transferd import conversion, rounds, units, vddk
+from transferd.areas import ChangesUnknown
 from transferd.backends.file_target import FileTarget
 from transferd.copy import How, proof
 from transferd.crew import in_thread
@@ -47,6 +48,7 @@ from transferd.seal import seal
 from transferd.state import State
 from transferd.vddk import Access
 from transferd.vsphere import power, tracking
+from transferd.vsphere.changes import changed_areas
 
 BLOCKING = frozenset(
     ("not-connected", "no-datastore", "pending-question", "suspended", "duplicate-instance-uuid",
@@ -141,6 +143,10 @@ async def source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
     journey.begin_cutover(now)
     reached("shutdown.recorded")
     try:
+        if journey.now.stage is Stage.CONVERSION and await _has_run(line, now):
+            line.progress.say(f"{vm.name}: has run since its last round: doing that again")
+            line.state.forget_converted([disk.key for disk in vm.disks])
+            journey.update(stage=Stage.CUTOVER)
         if now is not PowerState.OFF:
             line.progress.say(f"{vm.name}: shutting down the source")
             async with _timed(line, "shutdown"):
@@ -148,11 +154,39 @@ async def source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
             reached("shutdown.off")
         yield
     except BaseException:
-        if journey.now.power is PowerState.ON:
-            await asyncio.shield(power.restore(session, vm, line.progress))
-        line.state.forget_converted([disk.key for disk in vm.disks])
-        journey.restored()
+        await asyncio.shield(retreat(line))
         raise
+
+
+async def retreat(line: Line) -> None:
+    """Give the source its power back, after the disks that were copied are no longer taken for its own."""
+    journey = line.journey
+    journey.retreat()
+    line.state.forget_converted([disk.key for disk in line.vm.disks])
+    reached("retreat.recorded")
+    if journey.now.power is PowerState.ON:
+        await power.restore(line.access.session, line.vm, line.progress)
+    reached("retreat.restored")
+    journey.restored()
+
+
+async def _has_run(line: Line, now: PowerState) -> bool:
+    """Whether the source may have written since the round that an earlier attempt took for its last."""
+    if now is not PowerState.OFF:
+        return True
+    session, changes = line.access.session, line.journey.now.rounds[-1].changes
+    try:
+        for disk in line.vm.disks:
+            change = changes.get(disk.key)  # of a cold migration there is none, and nobody knows
+            if change is not None:
+                areas = await in_thread(
+                    changed_areas, session, line.vm, None, disk.key, disk.capacity, change
+                )
+                if areas.total:
+                    return True
+    except ChangesUnknown:
+        return True
+    return False
 
 
 async def last_round(spec: MigrationSpec, line: Line) -> list[DiskResult]:
@@ -162,6 +196,7 @@ async def last_round(spec: MigrationSpec, line: Line) -> list[DiskResult]:
         state.forget_conversion()
         async with _timed(line, "last round"):
             disks = await rounds.run(line, final=True, snapshot=spec.mode == "warm")
+            await power.require_off(line.access.session, line.vm)
         state.write(state.copied, Result(outcome="ok", disks=disks))
         journey.update(stage=Stage.CONVERSION)
         reached("conversion.begun")

@@ -15,16 +15,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from transferd import migrate, rounds
-from transferd.crew import in_thread
 from transferd.errors import UsageError
 from transferd.fence import Fence
 from transferd.limits import Permit
-from transferd.model import ConversionResult, PowerState, Result, Stage, WorkerSpec
+from transferd.model import ConversionResult, Result, Stage, WorkerSpec
 from transferd.progress import Progress
 from transferd.rounds import Line
 from transferd.state import State
 from transferd.vddk import Access
-from transferd.vsphere import power
 
 
 async def work(spec: WorkerSpec, access: Access, state: State, progress: Progress) -> Result:
@@ -74,13 +72,9 @@ async def _seal(spec: WorkerSpec, line: Line) -> Result:
 
 
 async def _cleanup(_spec: WorkerSpec, line: Line) -> Result:
-    journey = line.journey
     await rounds.remove_all(line)
-    if journey.now.stage is not Stage.DONE and journey.now.power is not None:
-        if journey.now.power is PowerState.ON:
-            await power.restore(line.access.session, line.vm, line.progress)
-        await in_thread(line.state.forget_converted, [disk.key for disk in line.vm.disks])
-        journey.restored()
+    if line.journey.now.stage is not Stage.DONE and line.journey.now.power is not None:
+        await migrate.retreat(line)
     return Result(outcome="ok")
 
 

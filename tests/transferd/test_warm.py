@@ -25,6 +25,7 @@ from tests.torture import places
 from tests.torture import warm as torture
 from tests.torture.seed import TODAY
 from tests.warm_line import DISK, TAIL, judge, rounds_of, run, warm
+from transferd import failpoint
 from transferd.plan import BLOCK
 from transferd.units import KiB, MiB
 
@@ -79,8 +80,8 @@ def test_a_round_reads_what_was_written_and_no_more(world):
     assert sum(changed) <= 5 * 64 * KiB + 2 * 64 * KiB * 2
 
 
-def started_job(job: Job) -> subprocess.Popen[str]:
-    return started("migrate", job.spec, "--result", job.result)
+def started_job(job: Job, **environment: str) -> subprocess.Popen[str]:
+    return started("migrate", job.spec, "--result", job.result, **environment)
 
 
 def test_changed_block_tracking_is_switched_on_where_it_is_off(world):
@@ -278,3 +279,50 @@ def test_f29_killed_at_any_step_the_same_command_ends_well():
     """Twenty steps of today's; all of them: make torture."""
     chosen = random.Random(TODAY).sample(range(places.FULL), 20)
     at_once(len(chosen), lambda seed: places.repeat(chosen[seed - TODAY]))
+
+
+@pytest.mark.parametrize("place", ["conversion.begun", "sealed", "result.written"])
+def test_a_source_that_ran_after_its_last_round_was_done_is_copied_again(world, place):
+    """Somebody switches it on, it writes, and is switched off: what was copied is no longer what it is."""
+    vsphere, job = world(spec={"precopy": {"rounds": 1}})
+    assert run(job, **{failpoint.VARIABLE: place}).returncode == -signal.SIGKILL
+    vsphere.power(NAME, "on")
+    vsphere.write(NAME, 0, 5 * BLOCK + 77, b"written after the last round")
+    vsphere.power(NAME, "off")
+
+    assert run(job).returncode == 0
+    judge(vsphere, job)
+
+
+def test_a_source_that_is_started_while_its_last_round_is_copied_spoils_it(world):
+    vsphere, job = world(latency_us=30_000, spec={"precopy": {"rounds": 1}})
+    with started_job(job) as running:
+        wait_until(lambda: len(rounds_of(job)) == 2)
+        wait_until(lambda: rounds_of(job)[-1]["snapshot"])
+        vsphere.power(NAME, "on")
+        refused(ended(running), 4, "powered on")
+    assert vsphere.power_state(NAME) == "on"
+    assert vsphere.snapshots(NAME) == []
+    assert run(job).returncode == 0
+    judge(vsphere, job)
+
+
+@pytest.mark.parametrize("place", [None, "retreat.recorded", "retreat.restored"])
+def test_when_the_last_round_fails_the_source_runs_again_and_what_it_writes_arrives(world, place):
+    """Also if the process is killed while it gives the source its power back."""
+    vsphere, job = world(spec={"cutover": "signal", "precopy": {"rounds": 1}})
+    with started_job(job, **({failpoint.VARIABLE: place} if place else {})) as running:
+        wait_until(lambda: rounds_of(job) and rounds_of(job)[0]["removal_s"])
+        running.send_signal(signal.SIGUSR1)
+        wait_until(lambda: len(rounds_of(job)) == 2 and rounds_of(job)[1]["snapshot"])
+        vsphere.snapshot_delay(NAME, fail=1)
+        ended(running)
+    assert running.returncode == (-signal.SIGKILL if place else 4)
+    assert vsphere.power_state(NAME) == ("off" if place == "retreat.recorded" else "on")
+    if place == "retreat.recorded":
+        vsphere.power(NAME, "on")
+    vsphere.write(NAME, 0, 2 * BLOCK, b"written since")
+
+    job = warm(job, vsphere)
+    assert run(job).returncode == 0
+    judge(vsphere, job)
