@@ -24,6 +24,8 @@ FASTER_PEER = 1.2  # of nbdcopy and qemu-img, for a local file
 VERIFYING = 1.35  # times the seconds of a copy that is not verified
 MEMORY = 150 * MiB
 START_UP = 0.25  # s
+PLANNED = 5.0  # s for a million changed areas
+AREAS_MEMORY = 400 * MiB
 FAIRNESS = 0.8  # the slowest disk's rate, of the fastest's
 OWN_RATE = 0.85  # of what is possible at 5 ms
 IN_FLIGHT = 16 * MiB  # 16 reads of 1 MiB; transferd goes deeper, which makes the bound no lower
@@ -148,6 +150,19 @@ def start_up(case: dict[str, Any]) -> Row:
     return Row(measure, f"{ours:.3f} s", "nbdcopy", f"{peer:.3f} s", "", f"<= {START_UP} s", ours <= START_UP)
 
 
+def changed_areas(case: dict[str, Any]) -> Iterator[Row]:
+    ours, theirs = (case["phases"][name] for name in (OURS, "pyVmomi"))
+    what = f"{case['areas']:,} changed areas"
+    yield Row(
+        f"{what}, fetched and parsed", f"{ours['fetch_s']:.2f} s (CPU {ours['fetch_cpu_s']:.2f} s)", "pyVmomi",
+        f"{theirs['fetch_s']:.2f} s (CPU {theirs['fetch_cpu_s']:.2f} s)",
+        f"{theirs['fetch_s'] / ours['fetch_s']:.2f} x",
+    )  # fmt: skip
+    planned, peak = ours["plan_s"], case["tools"][OURS]["peak_bytes"]
+    yield Row(f"{what}, planned", f"{planned:.2f} s", goal=f"<= {PLANNED:g} s", reached=planned <= PLANNED)
+    yield Row(f"{what}, memory", human(peak), goal=f"<= {human(AREAS_MEMORY)}", reached=peak <= AREAS_MEMORY)
+
+
 def models(case: dict[str, Any]) -> Row:
     poll, loop = (case["tools"][name] for name in ("poll threads", "event loop"))
     return Row(
@@ -170,6 +185,8 @@ def rows(cases: list[dict[str, Any]]) -> Iterator[Row]:
             yield at_once(case)
         elif "first_read_s" in case:
             yield start_up(case)
+        elif "phases" in case:
+            yield from changed_areas(case)
     for case in cases:
         if "event loop" in case["tools"]:
             yield models(case)
