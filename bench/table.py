@@ -1,6 +1,6 @@
 """The one table of `make bench`: transferd beside each peer, from the newest stored result of every case.
 
-    python -m bench.table     prints it and writes bench/TABLE.md
+    python -m bench.table     prints it, writes bench/TABLE.md and puts it into README.md
 
 A figure is a median of seconds; behind it the rate, the CPU seconds of the tool and of its nbdkit, and the
 highest memory peak. A ratio is the peer's seconds by transferd's: how many times as fast. `goal` is what the
@@ -17,6 +17,8 @@ from typing import Any
 from transferd.units import GiB, KiB, MiB, human
 
 HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 HEADER = ("measure", "transferd", "beside", "its figure", "ratio", "goal", "reached")
 OURS = "transferd"
 
@@ -214,8 +216,16 @@ def main() -> int:
     table = [line(*HEADER), line(*["---"] * len(HEADER)), *map(str, rows(list(cases.values())))]
     text = "\n".join([*table, "", facts(machine), ""])
     (HERE / "TABLE.md").write_text(text)
+    README.write_text(shown_in(README.read_text(), text))
     print(text, end="")
     return 0
+
+
+def shown_in(page: str, table: str) -> str:
+    """The page with the table between its marks."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{table}{end}{after}"
 
 
 if __name__ == "__main__":
