@@ -157,6 +157,16 @@ def _forgotten(journal: Journal | None, *wrong: list[int]) -> Iterator[None]:
             journal.forget(sorted(blocks))
 
 
+def _is_round(start: resume.Start) -> bool:
+    """Nothing is left to do but what changed."""
+    return start.changes is not None and start.digests.all_known()
+
+
+def _to_write(start: resume.Start, data: int) -> int:
+    """Bytes at most. What the target holds of them already is the target's to know."""
+    return sum(each.length for each in start.changes or ()) if _is_round(start) else data
+
+
 class _DiskCopy:
     """The copy of one disk, in the thread that calls `run`."""
 
@@ -209,8 +219,9 @@ class _DiskCopy:
         for note in (*([start.note] if start.note else []), *self._target.notes):
             self._how.progress.say(f"{self._label}: {note}")
         extents = self._extents(start)
-        data = data_bytes(extents)
-        self._target.require_space(data)
+        round_ = start.changes if start.digests.all_known() else None
+        data = data_bytes(extents) if round_ is None else sum(area.length for area in round_)
+        self._target.require_space(_to_write(start, data))
         engine = Engine(
             self._source, self._target, start.digests, self._how.means, self.stats, self.crew, self._watched
         )
@@ -244,7 +255,7 @@ class _DiskCopy:
         )
 
     def _extents(self, start: resume.Start) -> list[Extent]:
-        if start.changes is not None and start.digests.all_known():
+        if _is_round(start):
             return [Extent(0, self._source.size, zero=False)]  # zeros are found in what is read
         if start.distrusted:
             self._warn("the source's extents have lied before: everything is read")

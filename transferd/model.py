@@ -141,7 +141,7 @@ class DiskResult(Document):
     label: str
     target: str
     size: int
-    data_bytes: int = Field(description="bytes that the source's extents call data")
+    data_bytes: int = Field(description="bytes that the extents call data, or of a round, that changed")
     read_bytes: int
     written_bytes: int
     zero_bytes: int = Field(description="bytes that are zero in the disk, read or known from extents")

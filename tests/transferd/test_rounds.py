@@ -270,3 +270,15 @@ def test_an_interrupted_first_copy_reads_by_the_extents_what_was_never_recorded(
 
     judge(world, target, done)
     assert done.stats.sample().read < SIZE
+
+
+def test_a_round_asks_for_room_for_what_changed_and_not_for_the_whole_disk(target, path):
+    asked = []
+    target.require_space = asked.append
+    world = World(13)
+    copied(world.now(), target, path)
+    world.write(3)
+    done = copied(world.now(), target, path)
+
+    assert asked == [SIZE, sum(area.length for area in world.areas[0])]
+    assert done.data == asked[1]
