@@ -162,11 +162,6 @@ def _is_round(start: resume.Start) -> bool:
     return start.changes is not None and start.digests.all_known()
 
 
-def _to_write(start: resume.Start, data: int) -> int:
-    """Bytes at most. What the target holds of them already is the target's to know."""
-    return sum(each.length for each in start.changes or ()) if _is_round(start) else data
-
-
 class _DiskCopy:
     """The copy of one disk, in the thread that calls `run`."""
 
@@ -219,9 +214,8 @@ class _DiskCopy:
         for note in (*([start.note] if start.note else []), *self._target.notes):
             self._how.progress.say(f"{self._label}: {note}")
         extents = self._extents(start)
-        round_ = start.changes if start.digests.all_known() else None
-        data = data_bytes(extents) if round_ is None else sum(area.length for area in round_)
-        self._target.require_space(_to_write(start, data))
+        data = sum(each.length for each in start.changes or ()) if _is_round(start) else data_bytes(extents)
+        self._target.require_space(data)
         engine = Engine(
             self._source, self._target, start.digests, self._how.means, self.stats, self.crew, self._watched
         )
