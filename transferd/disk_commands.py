@@ -119,6 +119,7 @@ def delta_command(
         bandwidth=bandwidth,
         patience=patience,
     )
+    options.require_change_id(since)
     options.require_writable(result, report_file)
 
     async def work(how: copy.How) -> copy.Copied:

@@ -78,7 +78,8 @@ class Journey:
     def rename_round(self) -> RoundState:
         """The snapshot of the round is gone: the round begins anew, at a later moment."""
         last = self.now.rounds[-1]
-        return self.change_round(snapshot=None, snapshot_name=self.name(f"round{last.number}"))
+        name = self.name(f"round{last.number}-after-{last.snapshot}")
+        return self.change_round(snapshot=None, snapshot_name=name)
 
     def change_round(self, **changes: object) -> RoundState:
         """Change the last round."""

@@ -218,12 +218,22 @@ async def _cut_over(spec: MigrationSpec, line: Line) -> ConversionResult:
             await conversion.manifest(spec.manifest, result, state)
         reached("manifest.written")
     steps = journey.now.downtime
+    left = [_left_behind(name) for name in await rounds.left_behind(line)]
     return result.model_copy(
         update={
+            "warnings": [*result.warnings, *left],
             "rounds": journey.now.rounds,
             "downtime": steps,
             "downtime_s": round(sum(each.seconds for each in steps), 3),
         }
+    )
+
+
+def _left_behind(name: str) -> Warning_:
+    return Warning_(
+        code="snapshot-left",
+        message=f"snapshot {name} could not be removed from the source",
+        remedy="remove it in the vSphere client, or it grows with every write if the source is started again",
     )
 
 

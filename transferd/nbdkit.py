@@ -2,7 +2,7 @@
 
 `vddk_argv` is pure and golden-tested; `start` owns the process. One nbdkit serves one session: a crash takes
 nothing else down, and it ends with its parent. The password travels through a pipe, never through argv or
-the environment. The socket lives in a private folder.
+the environment, and is taken out of what nbdkit and VDDK say. The socket lives in a private folder.
 
 No `retry` filter, on purpose: it forces one request in flight for the whole connection (nbdkit
 filters/retry/retry.c, SERIALIZE_REQUESTS); recovery is the client's. `blocksize` is a guard: NFC servers
@@ -18,13 +18,13 @@ import re
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from transferd import process
+from transferd import privacy, process
 from transferd.errors import (
     AuthenticationError,
     Error,
@@ -153,8 +153,17 @@ def diagnose(said: Iterable[str], label: str) -> Error | None:
 class Server:
     """A running nbdkit: its URI, and what it said last. Ends when stopped, or with its parent."""
 
-    def __init__(self, child: asyncio.subprocess.Process, folder: str, socket: Path, label: str) -> None:
+    def __init__(
+        self,
+        child: asyncio.subprocess.Process,
+        folder: str,
+        socket: Path,
+        label: str,
+        discreet: Callable[[str], str],
+    ) -> None:
+        """`discreet` takes the password out of a line that the child wrote."""
         self.child = child
+        self._discreet = discreet
         self.uri = f"nbd+unix:///?socket={socket}"
         self._folder = folder
         self._label = label
@@ -164,11 +173,19 @@ class Server:
     async def _listen(self) -> None:
         """Keep nbdkit's last words until it closes stderr; a flood of them neither blocks it nor fills us."""
         assert self.child.stderr is not None  # noqa: S101 (opened with PIPE; tells mypy)
+        rest = b""
         while heard := await self.child.stderr.read(READ_SIZE):
-            for line in heard.splitlines():
-                text = line.decode(errors="replace").rstrip()[:LINE]
-                self._said.append(text)
-                log.debug("nbdkit", disk=self._label, said=text)
+            *lines, rest = (rest + heard).split(b"\n")
+            rest = rest[:READ_SIZE]
+            for line in lines:
+                self._hear(line)
+        if rest:
+            self._hear(rest)
+
+    def _hear(self, line: bytes) -> None:
+        text = self._discreet(line.decode(errors="replace").rstrip())[:LINE]
+        self._said.append(text)
+        log.debug("nbdkit", disk=self._label, said=text)
 
     def explain(self) -> Error | None:
         """What it complained of since this was last asked."""
@@ -206,7 +223,7 @@ async def start(disk: VddkDisk, *, password: str, config: Mapping[str, str], lab
             pass_fds=(fd,),
             env={**os.environ, "LC_ALL": "C"},  # _DIAGNOSES reads English
         )
-    server = Server(child, folder, socket, label)
+    server = Server(child, folder, socket, label, privacy.without(password))
     try:
         await _listening(server, pidfile)
     except BaseException:

@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from transferd import copy, units
+from transferd.areas import parse_change_id
 from transferd.copy import How, Proof, Watcher
-from transferd.errors import UsageError
+from transferd.errors import SourceError, UsageError
 from transferd.limits import Budget, Limits, Means, Pace
 from transferd.progress import Progress
 from transferd.units import KiB, MiB
@@ -141,6 +142,14 @@ def require_writable(*paths: Path | None) -> None:
             raise UsageError(
                 f"cannot write {path}", remedy="give a file in a folder that exists and can be written"
             )
+
+
+def require_change_id(text: str) -> None:
+    """UsageError for what no vSphere has printed; it is never asked about."""
+    try:
+        parse_change_id(text)
+    except SourceError as error:
+        raise UsageError(f"--since {error.problem}", remedy=error.remedy) from error
 
 
 def _request_size(text: str) -> int:

@@ -22,7 +22,7 @@ from transferd import outcome, vddk
 from transferd.backends.file_target import FileTarget
 from transferd.copy import Copied, How
 from transferd.crew import first_error, in_thread
-from transferd.errors import Error, SourceError, UsageError
+from transferd.errors import Error, RetriesExhausted, SourceError, UsageError
 from transferd.failpoint import reached
 from transferd.journey import Journey
 from transferd.model import DiskResult, SourceVM, Stage
@@ -34,6 +34,7 @@ from transferd.vsphere.session import Session
 from transferd.vsphere.snapshots import Checkpoint, Machine
 
 SNAPSHOTS = 3  # of one round that somebody may delete under it
+FINAL_REMOVAL = 600.0  # s for removing the last one: the source is off meanwhile, and what it holds is safe
 GIVE_UP = 15.0  # s for removing the snapshot of a round that failed; a pod has 30 s to end
 
 log = structlog.get_logger()
@@ -76,12 +77,19 @@ async def _attempt(line: Line, *, snapshot: bool) -> list[DiskResult]:
     at = await _checkpoint(line) if snapshot else None
     began = time.monotonic()
     try:
+        if at is not None:
+            _require_same_disks(line, at)
         copies = await _copy_all(line, at)
     except BaseException as error:
         if at is not None:
             there = await asyncio.shield(_give_up(line, at))
             if not there and isinstance(error, Error):
-                raise _SnapshotGoneError(error.problem, vm=line.vm.name, operation="read") from error
+                raise _SnapshotGoneError(
+                    f"its snapshot was deleted by somebody else: {error.problem}",
+                    vm=line.vm.name,
+                    operation="read",
+                    remedy="keep others from deleting it, then run the command again",
+                ) from error
         raise
     results = [outcome.disk(copied) for copied in copies]
     reached("round.copied")
@@ -93,7 +101,7 @@ async def _attempt(line: Line, *, snapshot: bool) -> list[DiskResult]:
     )
     reached("round.finished")
     if at is not None:
-        await _release(line, at)
+        await _release(line, at, final=line.journey.now.rounds[-1].final)
         reached("round.removed")
     return results
 
@@ -106,7 +114,6 @@ async def _checkpoint(line: Line) -> Checkpoint:
         round_ = journey.rename_round()
     at = await _taken(line, str(round_.snapshot_name))
     reached("round.taken")
-    _require_same_disks(line, at)
     journey.change_round(
         snapshot=at.moref,
         changes={key: disk.change for key, disk in at.disks.items()},
@@ -168,11 +175,32 @@ async def _copy_all(line: Line, at: Checkpoint | None) -> list[Copied]:
         return [copy.result() for copy in copies]
 
 
-async def _release(line: Line, at: Checkpoint) -> None:
-    """Remove the snapshot and wait until it is merged."""
+async def _release(line: Line, at: Checkpoint, *, final: bool) -> None:
+    """Remove the snapshot and wait until it is merged.
+
+    After the last round the source is off, and all that counts is copied and proven: then a snapshot that
+    cannot be removed ends nothing, and is waited for no longer than FINAL_REMOVAL.
+    """
     began = time.monotonic()
-    await asyncio.shield(in_thread(snapshots.remove, line.access.session, line.machine, at.moref))
-    line.journey.change_round(removal_s=round(time.monotonic() - began, 3))
+    deadline = FINAL_REMOVAL if final else snapshots.REMOVE_DEADLINE
+    removing = in_thread(snapshots.remove, line.access.session, line.machine, at.moref, deadline)
+    try:
+        await asyncio.shield(removing)
+    except (SourceError, RetriesExhausted) as error:
+        if not final:
+            raise
+        log.warning("going on without removing it", vm=line.vm.name, snapshot=at.name, reason=str(error))
+    else:
+        line.journey.change_round(removal_s=round(time.monotonic() - began, 3))
+
+
+async def left_behind(line: Line) -> list[str]:
+    """Names of this migration's snapshots that are there, unless the last one is known to be removed."""
+    last = line.journey.now.rounds[-1]
+    if last.snapshot is None or last.removal_s:
+        return []
+    nodes = await in_thread(snapshots.tree, line.access.session, line.machine)
+    return [node.name for node in nodes if node.name.startswith(line.journey.prefix)]
 
 
 async def _give_up(line: Line, at: Checkpoint) -> bool:
@@ -181,7 +209,12 @@ async def _give_up(line: Line, at: Checkpoint) -> bool:
         there = await _there(line, at.name)
         await in_thread(snapshots.remove, line.access.session, line.machine, at.moref, GIVE_UP)
     except Error as error:
-        log.error("snapshot left behind: run the command again", vm=line.vm.name, reason=str(error))
+        log.error(
+            "snapshot left behind: run the command again",
+            vm=line.vm.name,
+            snapshot=at.name,
+            reason=str(error),
+        )
         return True
     return there
 

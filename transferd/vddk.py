@@ -24,7 +24,7 @@ from transferd.backends.file_target import FileTarget
 from transferd.backends.nbd import NbdSession
 from transferd.backends.nbd_source import Sweep
 from transferd.copy import Copied, How
-from transferd.errors import Error, RetriesExhausted, SourceError, Transient, UsageError
+from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, Transient, UsageError
 from transferd.extents import Extent, Range
 from transferd.limits import Limits
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
@@ -32,7 +32,7 @@ from transferd.nbdkit import Server, VddkDisk
 from transferd.replay import Point
 from transferd.shares import Share
 from transferd.units import MiB
-from transferd.vsphere import power
+from transferd.vsphere import power, trust
 from transferd.vsphere.changes import changed_areas
 from transferd.vsphere.session import Session
 from transferd.vsphere.snapshots import Checkpoint, DiskPoint
@@ -179,6 +179,7 @@ class VddkSource:
             known = server.explain()
             self.end(server, hung=False)
             if known is not None and not isinstance(known, RetriesExhausted | Transient):
+                self._require_same_certificate()
                 raise known from error
             raise Transient(known.problem if known else error.problem, operation="open") from error
         if connection.size != self.size:
@@ -190,6 +191,21 @@ class VddkSource:
                 remedy="the disk was resized: begin anew",
             )
         return VddkSession(self, server, connection)
+
+    def _require_same_certificate(self) -> None:
+        """AuthenticationError if the server shows another one than it did: VDDK refuses it without a word."""
+        before = self._access.session.endpoint
+        try:
+            now = trust.check(self._access.config)
+        except OSError:
+            return  # what VDDK said is all that is known
+        if now.thumbprint != before.thumbprint:
+            raise AuthenticationError(
+                f"certificate of {now.host} had thumbprint {before.thumbprint} and has {now.thumbprint}",
+                disk=self.name,
+                operation="open",
+                remedy="find out why before you run the command again: it may be another server",
+            )
 
     def served(self) -> str:
         """The URI of an nbdkit of its own, for tools that are not ours; it ends with the source."""

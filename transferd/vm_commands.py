@@ -16,6 +16,8 @@ from transferd.running import ProgressMode, ResultFile, access, failed, run, wit
 if TYPE_CHECKING:
     from transferd.model import Result
 
+LONGEST_NAME = 200  # bytes; file systems allow 255, and 80 characters of a VM's name may be 320
+
 
 def inventory(
     vcenter: Annotated[Path, typer.Option("--vcenter", help="vcenter.yaml")],
@@ -82,7 +84,9 @@ async def _migrate(
 
 
 def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "vm"
+    """Two names may become the same one: a state directory knows which VM it is of."""
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "vm"
+    return plain.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def worker(

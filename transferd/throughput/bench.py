@@ -116,7 +116,7 @@ async def _vm_disk(what: Asked, access: Access, stack: AsyncExitStack, shown: Pr
     from transferd.model import VMRef  # noqa: PLC0415
     from transferd.vsphere.reading import reading_point  # noqa: PLC0415
 
-    vm = await asyncio.to_thread(access.session.read_vm, VMRef(name=what.vm))
+    vm = await in_thread(access.session.read_vm, VMRef(name=what.vm))
     disk = vddk.disk_number(vm, what.disk)
     library = vddk.require_library(access)
     purpose = f"bench-{uuid.uuid4().hex[:12]}"

@@ -1,77 +1,49 @@
 """One login to vCenter, and how to call it.
 
-Everything is read through the PropertyCollector with explicit paths: attribute access on a managed object
-is one round trip each. Every HTTP request has a timeout, every task a deadline.
+Every HTTP request has a timeout, every task a deadline. A session that was opened is closed, however the
+command ends: vCenter has room for a few hundred, and keeps a forgotten one for half an hour.
 """
 
 from __future__ import annotations
 
 import asyncio
 import http.client
-import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
-from pyVim.connect import Disconnect, SmartConnect
 from pyVmomi import vim, vmodl
 
-from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, UsageError
+from transferd import privacy
+from transferd.crew import in_thread
+from transferd.errors import (
+    AuthenticationError,
+    Cancelled,
+    Error,
+    RetriesExhausted,
+    SourceError,
+    UsageError,
+)
 from transferd.model import PowerState, SourceVM, VCenter, VMRef
-from transferd.vsphere import concerns, trust
+from transferd.vsphere import concerns, connection, faults, trust
 from transferd.vsphere.concerns import Neighbour
 from transferd.vsphere.inventory import PATHS, power_of, source_vm
+from transferd.vsphere.properties import retrieve
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
-HTTP_TIMEOUT = 60  # s for one SOAP call; vCenter answers property reads in seconds
 OUTAGE = 900.0  # s for which a vCenter that does not answer is waited for; disks are read without it
 OUTAGE_PAUSES = (1.0, 2.0, 5.0, 10.0)  # s between attempts; the last is repeated
 FAILED_LOGINS = 3  # in a session's life: accounts are locked after a few
 PASSWORD_PATIENCE = 300.0  # s for which a password that is refused may be changed in its file
 PASSWORD_LOOK = 2.0  # s between looks at it
 CONNECT_ATTEMPTS = 3
+GIVE_UP = 5.0  # s for a login under way, or a logout, when we are told to end; a pod has 30 s
 TASK_POLL = 0.5  # s between looks at a task or a power state
-PAGE = 500  # objects a property read returns at once
-
-
-def _text(fault: Any) -> str:
-    """What a fault says; vSphere fills one field or the other."""
-    return str(getattr(fault, "localizedMessage", None) or getattr(fault, "msg", None) or "no message")
-
-
-@contextmanager
-def _faults(operation: str, vm: str | None = None) -> Iterator[None]:
-    """vSphere's faults and the network's errors become ours, chained."""
-    try:
-        yield
-    except (vim.fault.InvalidLogin, vim.fault.NoPermission) as error:
-        raise AuthenticationError(
-            f"{type(error).__name__.rpartition('.')[2]}: vCenter refused the login or the permission",
-            vm=vm,
-            operation=operation,
-            remedy="check username, passwordFile and the role's privileges; it is not tried again",
-        ) from error
-    except ssl.SSLCertVerificationError as error:
-        raise AuthenticationError(
-            f"certificate refused: {error.verify_message}",
-            operation=operation,
-            remedy="give the right caFile, or a thumbprint that you have checked",
-        ) from error
-    except vmodl.fault.ManagedObjectNotFound as error:
-        raise SourceError("is gone from the inventory", vm=vm, operation=operation) from error
-    except vmodl.MethodFault as error:
-        raise SourceError(
-            f"{type(error).__name__.rpartition('.')[2]}: {_text(error)}", vm=vm, operation=operation
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise RetriesExhausted(
-            f"vCenter does not answer: {error}", vm=vm, operation=operation, remedy="check url and network"
-        ) from error
 
 
 class Session:
@@ -88,24 +60,28 @@ class Session:
         self._logging_in = threading.Lock()
         self._logins = 1
         self._refused = 0
-        with _faults("log in"):
-            self._instance = SmartConnect(
-                host=endpoint.host,
-                port=endpoint.port,
-                user=user,
-                pwd=password(),
-                sslContext=endpoint.context,
-                httpConnectionTimeout=HTTP_TIMEOUT,
-            )
-        self.content = self._instance.RetrieveContent()
-        self.stub = self._instance._stub  # noqa: SLF001 (pyVmomi's way to address managed objects)
+        self._wrong: str | None = None  # the password that was refused last
+        self._closing = threading.Event()
+        with faults.translated("log in"):
+            self.stub = connection.stub(endpoint)
+            try:
+                service: Any = vim.ServiceInstance("ServiceInstance", self.stub)
+                self.content = service.RetrieveContent()
+                self.content.sessionManager.Login(user, password())
+            except BaseException:
+                self.stub.DropConnections()
+                raise
 
     def close(self) -> None:
-        """Log out. An error here changes nothing for the caller; the session idles out by itself."""
-        try:
-            Disconnect(self._instance)
-        except (OSError, vmodl.MethodFault, http.client.HTTPException) as error:
-            log.debug("logout failed", error=str(error))
+        """Log out, for good. An error here changes nothing: the session idles out by itself."""
+        self._closing.set()
+        with self._logging_in:
+            try:
+                self.content.sessionManager.Logout()
+            except (OSError, vmodl.MethodFault, http.client.HTTPException) as error:
+                log.debug("logout failed", error=str(error))
+            finally:
+                self.stub.DropConnections()
 
     def call(self, operation: str, action: Callable[[], T], vm: str | None = None) -> T:
         """`action`, repeated while vCenter does not answer, for OUTAGE seconds."""
@@ -120,11 +96,12 @@ class Session:
                 if time.monotonic() + pause > until:
                     raise
                 log.warning("vCenter does not answer", operation=operation, reason=error.problem)
-                time.sleep(pause)
+                if self._closing.wait(pause):
+                    raise
 
     def once(self, operation: str, action: Callable[[], T], vm: str | None = None) -> T:
         """`action` with faults translated. NotAuthenticated means it did not happen: log in, once more."""
-        with _faults(operation, vm):
+        with faults.translated(operation, vm):
             logins = self._logins
             try:
                 return action()
@@ -133,34 +110,39 @@ class Session:
                 return action()
 
     def _log_in_again(self, operation: str, logins: int) -> None:
-        """Unless another thread has since. A refused password is not tried twice: its file may change."""
+        """Unless another thread has since. While the password is refused, its file may be changed."""
+        log.info("session expired, logging in again", operation=operation)
+        until = time.monotonic() + PASSWORD_PATIENCE
+        while not self._renewed(operation, logins):
+            if time.monotonic() > until:
+                raise AuthenticationError(
+                    f"the password was refused and not changed within {PASSWORD_PATIENCE:.0f} s",
+                    operation=operation,
+                    remedy="put the right one into passwordFile, then run the command again",
+                )
+            self._closing.wait(PASSWORD_LOOK)
+
+    def _renewed(self, operation: str, logins: int) -> bool:
+        """Whether there is a new login. No password is tried twice, and after FAILED_LOGINS none at all."""
         with self._logging_in:
+            if self._closing.is_set():
+                raise Cancelled("the session was closed", operation=operation)
             if self._logins != logins:
-                return
-            log.info("session expired, logging in again", operation=operation)
-            until = time.monotonic() + PASSWORD_PATIENCE
-            tried: str | None = None
-            while True:
-                password = self._password()
-                if password != tried:
-                    try:
-                        self.content.sessionManager.Login(self._user, password)
-                    except vim.fault.InvalidLogin:
-                        self._refused += 1
-                        if self._refused == FAILED_LOGINS:
-                            raise
-                        log.warning("the password is refused: waiting for another in its file")
-                        tried = password
-                    else:
-                        self._logins += 1
-                        return
-                if time.monotonic() > until:
-                    raise AuthenticationError(
-                        f"the password was refused and not changed within {PASSWORD_PATIENCE:.0f} s",
-                        operation=operation,
-                        remedy="put the right one into passwordFile, then run the command again",
-                    )
-                time.sleep(PASSWORD_LOOK)
+                return True
+            if self._refused >= FAILED_LOGINS:
+                raise vim.fault.InvalidLogin
+            password = self._password()
+            if password == self._wrong:
+                return False
+            try:
+                self.content.sessionManager.Login(self._user, password)
+            except vim.fault.InvalidLogin:
+                self._refused += 1
+                self._wrong = password
+                log.warning("the password is refused: waiting for another in its file")
+                return False
+            self._logins += 1
+            return True
 
     def vms(self) -> list[SourceVM]:
         """The whole inventory, by name."""
@@ -215,7 +197,7 @@ class Session:
         """Property values of one managed object by path; unset ones are left out."""
 
         def read() -> dict[str, Any]:
-            ((_, values),) = self._retrieve(paths, [of], type(of))
+            ((_, values),) = retrieve(self.content, paths, [of], type(of))
             return values
 
         return self.call("read properties", read, name)
@@ -231,7 +213,7 @@ class Session:
             if info.state == vim.TaskInfo.State.success:
                 return info.result
             if info.state == vim.TaskInfo.State.error:
-                raise SourceError(f"vSphere: {_text(info.error)}", vm=vm, operation=operation)
+                raise SourceError(f"vSphere: {faults.text(info.error)}", vm=vm, operation=operation)
             if time.monotonic() > until:
                 raise RetriesExhausted(f"not done within {deadline:.0f} s", vm=vm, operation=operation)
             time.sleep(TASK_POLL)
@@ -239,63 +221,42 @@ class Session:
     def _collect(
         self, paths: tuple[str, ...], objects: list[Any] | None = None
     ) -> list[tuple[Any, dict[str, Any]]]:
-        return self.call("read inventory", lambda: self._retrieve(paths, objects))
-
-    def _retrieve(
-        self, paths: tuple[str, ...], objects: list[Any] | None, kind: type[Any] = vim.VirtualMachine
-    ) -> list[tuple[Any, dict[str, Any]]]:
-        collector = vmodl.query.PropertyCollector
-        wanted = collector.PropertySpec(type=kind, pathSet=[*paths], all=False)
-        view = None
-        if objects is None:
-            root = self.content.rootFolder
-            view = self.content.viewManager.CreateContainerView(root, [vim.VirtualMachine], True)
-            through = collector.TraversalSpec(name="view", type=type(view), path="view", skip=False)
-            roots = [collector.ObjectSpec(obj=view, skip=True, selectSet=[through])]
-        else:
-            roots = [collector.ObjectSpec(obj=each) for each in objects]
-        try:
-            spec = collector.FilterSpec(objectSet=roots, propSet=[wanted])
-            options = collector.RetrieveOptions(maxObjects=PAGE)
-            page = self.content.propertyCollector.RetrievePropertiesEx([spec], options)
-            found = []
-            while page is not None:
-                found += [(each.obj, _values(each)) for each in page.objects]
-                token = page.token
-                page = self.content.propertyCollector.ContinueRetrievePropertiesEx(token) if token else None
-        finally:
-            if view is not None:
-                view.Destroy()
-        return found
-
-
-def _values(content: Any) -> dict[str, Any]:
-    """Properties by path. Unset ones are left out; a lost session must not look like an unset property."""
-    for missing in content.missingSet or ():
-        if isinstance(missing.fault, vim.fault.NotAuthenticated):
-            raise missing.fault
-    return {each.name: each.val for each in content.propSet or ()}
+        return self.call("read inventory", lambda: retrieve(self.content, paths, objects))
 
 
 @asynccontextmanager
 async def connect(config: VCenter, password: Callable[[], str]) -> AsyncIterator[Session]:
     """A session; an unreachable vCenter is tried CONNECT_ATTEMPTS times, a refused login never again."""
-    session = await asyncio.to_thread(_connect, config, password)
+    privacy.keep_memory()
+    enough = threading.Event()
+    connecting = asyncio.ensure_future(in_thread(_connect, config, password, enough))
+    try:
+        session = await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        enough.set()
+        await asyncio.wait([connecting], timeout=GIVE_UP)
+        if connecting.done() and connecting.exception() is None:
+            await _close(connecting.result())
+        raise
     try:
         yield session
     finally:
-        await asyncio.to_thread(session.close)
+        await _close(session)
 
 
-def _connect(config: VCenter, password: Callable[[], str]) -> Session:
+async def _close(session: Session) -> None:
+    """Log out, unless vCenter takes too long: what keeps it from answering must not keep us here."""
+    await asyncio.wait([asyncio.ensure_future(in_thread(session.close))], timeout=GIVE_UP)
+
+
+def _connect(config: VCenter, password: Callable[[], str], enough: threading.Event) -> Session:
     for attempt in range(1, CONNECT_ATTEMPTS + 1):
         try:
-            with _faults("connect"):
+            with faults.translated("connect"):
                 endpoint = trust.check(config)
             return Session(endpoint, config.username, password)
         except RetriesExhausted:
-            if attempt == CONNECT_ATTEMPTS:
+            if attempt == CONNECT_ATTEMPTS or enough.wait(attempt):
                 raise
             log.info("vCenter does not answer, trying again", attempt=attempt)
-            time.sleep(attempt)
     raise Error("unreachable: the last attempt returns or raises")

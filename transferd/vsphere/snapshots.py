@@ -69,7 +69,7 @@ class Node:
 
 def tree(session: Session, vm: Machine) -> list[Node]:
     """All snapshots of the VM, parents before children."""
-    found = session.properties(session.vm_object(vm.moref), "snapshot").get("snapshot")
+    found = session.properties(session.vm_object(vm.moref), "snapshot", name=vm.name).get("snapshot")
     return [*_nodes(found.rootSnapshotList if found else [])]
 
 
@@ -101,13 +101,13 @@ def take(session: Session, vm: Machine, name: str) -> Checkpoint:
             vm.name,
         )
         taken = session.wait_for(task, "take snapshot", vm.name, TAKE_DEADLINE)
-    except RetriesExhausted:
-        return read(session, vm, _appearing(session, vm, name))
+    except RetriesExhausted as error:
+        return read(session, vm, _appearing(session, vm, name, error))
     return read(session, vm, Node(taken._moId, name))  # noqa: SLF001
 
 
-def _appearing(session: Session, vm: Machine, name: str) -> Node:
-    """The snapshot whose answer was lost. RetriesExhausted if it was never begun."""
+def _appearing(session: Session, vm: Machine, name: str, lost: RetriesExhausted) -> Node:
+    """The snapshot whose answer was lost. RetriesExhausted if it was never begun, or is not there yet."""
     until = time.monotonic() + LOST_ANSWER
     while True:
         node = named(session, vm, name)
@@ -115,11 +115,11 @@ def _appearing(session: Session, vm: Machine, name: str) -> Node:
             return node
         if time.monotonic() > until:
             raise RetriesExhausted(
-                "vCenter did not answer, and there is no snapshot",
+                f"{lost.problem}, and there is no snapshot",
                 vm=vm.name,
                 operation="take snapshot",
-                remedy="run the command again",
-            )
+                remedy="run the command again: one that comes later is found and removed",
+            ) from lost
         time.sleep(1.0)
 
 
@@ -160,12 +160,15 @@ def remove(session: Session, vm: Machine, moref: str, deadline: float = REMOVE_D
 
 
 def _insist(attempt: Callable[[], None], vm: Machine, until: float) -> None:
-    """A locked file or a busy host passes; a snapshot left behind fills the datastore."""
+    """A locked file or a busy host passes, and a snapshot left behind fills the datastore; a VM that is gone
+    stays gone."""
     failures = 0
     while True:
         try:
             attempt()
         except (SourceError, RetriesExhausted) as error:
+            if isinstance(error.__cause__, vmodl.fault.ManagedObjectNotFound):
+                raise
             pause = REMOVE_PAUSES[min(failures, len(REMOVE_PAUSES) - 1)]
             failures += 1
             if time.monotonic() + pause > until:
@@ -181,8 +184,8 @@ def consolidate(session: Session, vm: Machine, until: float) -> None:
     machine = session.vm_object(vm.moref)
 
     def attempt() -> None:
-        needed = session.properties(machine, "runtime.consolidationNeeded").get("runtime.consolidationNeeded")
-        if needed:
+        needed = session.properties(machine, "runtime.consolidationNeeded", name=vm.name)
+        if needed.get("runtime.consolidationNeeded"):
             log.info("consolidating", vm=vm.name)
             task = session.call("consolidate disks", machine.ConsolidateVMDisks_Task, vm.name)
             session.wait_for(task, "consolidate disks", vm.name, until - time.monotonic())
