@@ -121,7 +121,7 @@ def vsphere(tmp_path_factory, image) -> Iterator[VSphere]:
         VM("idle", disks=[Disk(image)], nics=nics),
     ]
     folder = tmp_path_factory.mktemp("vsphere")
-    with VSphere(folder, vms, password=CANARY, shutdown_delay=0.2) as running:
+    with VSphere(folder, vms, password=CANARY, shutdown_delay=0.2, latency_us=150_000) as running:
         yield running
 
 
