@@ -21,6 +21,7 @@ from convert.files import load, write_durably
 from convert.inspection import inspect as inspect_guest
 from convert.lifeline import ENDING
 from convert.linux.kernels import examine
+from convert.nics import NicList, answer
 from convert.overlay import disk_size
 from convert.plan import PlanDocument
 from convert.report import Report
@@ -140,6 +141,18 @@ def write_manifest(
         print(text, end="")
     else:
         write_durably(output, text)
+
+
+@app.command("nics")
+def name_nics(
+    root: Annotated[Path, typer.Option(help="The folder that holds the guest's files.")],
+    nics: Annotated[Path, typer.Option(help='A list of {"mac", "ips", "slot"}, one for each NIC.')],
+) -> None:
+    """Say which name each NIC has, by a guest's files in a folder; nothing is written."""
+    told, unread = answer(root, load(nics, NicList))
+    for problem in unread:
+        _say(f"warning: {problem}")
+    print(told.to_json(), end="")
 
 
 def _load_source(path: Path) -> SourceVM:

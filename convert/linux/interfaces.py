@@ -1,16 +1,14 @@
-"""Which name each NIC had in the guest, proven offline from the guest's own files. Pure.
+"""What a guest's files say of its network interfaces, as values: what readers give and the resolver takes.
 
-Evidence, strongest first:
-  1. a naming rule or a configuration that holds the MAC
-  2. the PCI slot that VMware gave the NIC, if the name that follows from it is configured
-  3. a log or lease of the DHCP client that holds the name and the MAC, or the name and the address
-  4. an address that VMware Tools reported, configured on exactly one physical interface
-  5. one NIC and one configured physical interface are left: they belong together
+Two kinds of MAC must not be mixed up. A MAC that a configuration *matches* (HWADDR, mac-address, [Match])
+belongs to hardware and proves a name; one that it *assigns* (MACADDR, cloned-mac-address, hwaddress) may be
+anybody's and proves nothing.
 
-Each level decides only what the levels above left open. A level that gives one NIC two names, or one name
-to two NICs, decides nothing for them: a wrong name is worse than a new one, so it is reported, not guessed.
+A name may be a glob, as systemd-networkd and netplan write it; `*` with a MAC is a configuration that holds
+for this NIC whatever its name.
 
-Bonds, bridges and VLANs carry the MAC and the addresses of the NICs below them; they are never candidates.
+Bonds, bridges, teams and VLANs carry the MAC and the addresses of the NICs below them. One record that calls
+a name virtual, or custom that does, is enough to make it no candidate for a NIC.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from transferd.model import NicName
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from transferd.model import SourceNic
+    from collections.abc import Iterable
 
 # IFNAMSIZ of the kernel is 16 with the final zero; the letters are those that may stand in a file name.
 USABLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,14}")
@@ -33,54 +31,112 @@ USABLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,14}")
 VIRTUAL_NAME = re.compile(
     r"lo|virbr.*|docker.*|(bond|br|team|tun|tap|dummy|vlan|veth|wg|vxlan|ovs)([0-9_-].*)?"
 )
+# Names that the kernel, systemd or biosdevname give to hardware.
+KERNEL_OR_UDEV_NAME = re.compile(r"eth\d+|en[opsx]\w+|em\d+(_\d+)?|p\d+p\d+(_\d+)?")
+VLAN_NAME = re.compile(r"(.+)\.\d{1,4}")
+MAC = r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
+GLOB = re.compile(r"[*?\[]")
+ANY = "*"
+# Far above what a guest needs: matching costs their number times that of the names.
+GLOBS = 64
+GLOB_LENGTH = 64
 SLOT_FUNCTION = 1024
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A virtual network adapter as the source describes it. `slot` is VMware's pciSlotNumber."""
+
+    mac: str
+    ips: tuple[str, ...] = ()
+    slot: int | None = None
+    adapter: str = ""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """One interface that the guest configures. `where` is the file; `virtual` if its options say so."""
+    """One interface that the guest configures. `where` is the file, `mac` what it matches, `assigned` what
+    it sets, `was` the names (or globs) that the hardware has before this configuration renames it."""
 
     name: str
     where: str
     addresses: tuple[str, ...] = ()
     mac: str | None = None
+    assigned: str | None = None
     virtual: bool = False
-
-    @property
-    def physical(self) -> bool:
-        return not self.virtual and is_hardware_name(self.name)
+    was: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """A file that names an interface together with a MAC, or with an address."""
+    """A file that names an interface together with a MAC, or with an address that it had until then.
+
+    `until` sorts as text; empty where the file does not say."""
 
     name: str
     where: str
     mac: str | None = None
     address: str | None = None
+    until: str = ""
+
+
+class Naming(Enum):
+    """How the guest's kernel command line and udev name NICs that no rule names."""
+
+    PREDICTABLE = "predictable"
+    KERNEL = "the kernel's"
+    UNCLEAR = "unclear"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Clues:
-    """All that the guest's files say. `rules`: naming rules; `logs`: logs and leases."""
+    """All that the guest's files say. `rules`: naming rules; `states`: logs and leases; `unread`: files that
+    were too large or too many to be read, so that something may be missing."""
 
     interfaces: tuple[Interface, ...] = ()
     rules: tuple[Sighting, ...] = ()
-    logs: tuple[Sighting, ...] = ()
+    states: tuple[Sighting, ...] = ()
+    naming: Naming = Naming.PREDICTABLE
+    unread: tuple[str, ...] = ()
 
-    @property
-    def physical(self) -> list[Interface]:
-        return [interface for interface in self.interfaces if interface.physical]
+    @cached_property
+    def virtual(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.interfaces if each.virtual)
 
+    @cached_property
+    def physical(self) -> dict[str, tuple[Interface, ...]]:
+        """Every name that can be a NIC's, with all that is said of it. The parent of a VLAN is one."""
+        found: dict[str, list[Interface]] = {}
+        for each in self.interfaces:
+            vlan = VLAN_NAME.fullmatch(each.name)
+            part = Interface(vlan[1], each.where) if vlan else each
+            if self.may_be_hardware(part.name):
+                found.setdefault(part.name, []).append(part)
+        return {name: tuple(records) for name, records in found.items()}
 
-@dataclass(frozen=True)
-class Claim:
-    """One NIC may have one name, and why."""
+    @cached_property
+    def globs(self) -> tuple[Interface, ...]:
+        found = {
+            each.name: each
+            for each in reversed(self.interfaces)
+            if not each.virtual
+            and each.mac is None
+            and len(each.name) <= GLOB_LENGTH
+            and GLOB.search(each.name)
+        }
+        return tuple(islice(found.values(), GLOBS))
 
-    mac: str
-    name: str
-    why: str
+    def may_be_hardware(self, name: str) -> bool:
+        return is_hardware_name(name) and name not in self.virtual
+
+    def configured(self, name: str) -> Interface | None:
+        """What configures this name, by itself or by a glob; a glob that takes every name configures none."""
+        if name in self.physical:
+            return self.physical[name][0]
+        return next((each for each in self.globs if each.name != ANY and fnmatchcase(name, each.name)), None)
 
 
 def is_hardware_name(name: str) -> bool:
@@ -92,96 +148,22 @@ def slot_name(slot: int) -> str:
     return f"ens{slot % SLOT_FUNCTION + slot // SLOT_FUNCTION}"
 
 
-def resolve(nics: Sequence[SourceNic], clues: Clues) -> tuple[NicName, ...]:
-    """One answer for each NIC, in order; `name` is None where nothing proved one."""
-    settled: dict[str, Claim] = {}
-    seen: dict[str, list[str]] = {nic.mac: [] for nic in nics}
-    for level in LEVELS:
-        left = [nic for nic in nics if nic.mac not in settled]
-        taken = {claim.name for claim in settled.values()}
-        claims = [claim for claim in level(left, clues, taken) if claim.name not in taken]
-        for claim in claims:
-            seen[claim.mac] = list(dict.fromkeys([*seen[claim.mac], claim.why]))
-        settled |= {claim.mac: claim for claim in _undisputed(claims)}
-    return tuple(_answer(nic.mac, settled.get(nic.mac), seen[nic.mac], clues) for nic in nics)
+def mac_of(text: str | None) -> str | None:
+    """A MAC in lower case with colons, however the guest spells it; None for anything else."""
+    spelt = (text or "").strip().replace("-", ":").lower()
+    return spelt if re.fullmatch(MAC, spelt) else None
 
 
-def _undisputed(claims: list[Claim]) -> list[Claim]:
-    names = {mac: {claim.name for claim in claims if claim.mac == mac} for mac in {c.mac for c in claims}}
-    macs = {name: {claim.mac for claim in claims if claim.name == name} for name in {c.name for c in claims}}
-    return [claim for claim in claims if len(names[claim.mac]) == 1 and len(macs[claim.name]) == 1]
+def number(address: str | None) -> Address | None:
+    """An address as a number, without prefix length: 2.0.0.5 is not in 12.0.0.5, and ::1 is 0:0:0:0:0:0:0:1.
 
-
-def _answer(mac: str, claim: Claim | None, seen: list[str], clues: Clues) -> NicName:
-    if claim is not None:
-        return NicName(mac=mac, name=claim.name, evidence=list(dict.fromkeys([claim.why, *seen])))
-    configured = ", ".join(interface.name for interface in clues.physical) or "none"
-    return NicName(mac=mac, name=None, evidence=[*seen, f"configured physical interfaces: {configured}"])
-
-
-def _by_mac(nics: list[SourceNic], clues: Clues, _taken: set[str]) -> Iterable[Claim]:
-    for nic in nics:
-        for rule in clues.rules:
-            if rule.mac == nic.mac and is_hardware_name(rule.name):
-                yield Claim(nic.mac, rule.name, f"{rule.where} names this MAC {rule.name}")
-        for interface in clues.physical:
-            if interface.mac == nic.mac:
-                yield Claim(
-                    nic.mac, interface.name, f"{interface.where} configures {interface.name} with this MAC"
-                )
-
-
-def _by_slot(nics: list[SourceNic], clues: Clues, _taken: set[str]) -> Iterable[Claim]:
-    configured = {interface.name: interface.where for interface in clues.physical}
-    for nic in nics:
-        if nic.slot is not None and (name := slot_name(nic.slot)) in configured:
-            yield Claim(nic.mac, name, f"PCI slot {nic.slot} is {name}, which {configured[name]} configures")
-
-
-def _by_logs(nics: list[SourceNic], clues: Clues, _taken: set[str]) -> Iterable[Claim]:
-    """Logs are old: where the guest configures interfaces, a name that it no longer configures is stale."""
-    configured = {interface.name for interface in clues.physical}
-    for nic in nics:
-        for log in clues.logs:
-            known = log.mac == nic.mac if log.mac else _holds(nic.ips, log.address)
-            if known and is_hardware_name(log.name) and (log.name in configured or not configured):
-                yield Claim(nic.mac, log.name, f"{log.where} shows this NIC as {log.name}")
-
-
-def _by_address(nics: list[SourceNic], clues: Clues, _taken: set[str]) -> Iterable[Claim]:
-    for nic in nics:
-        for interface in clues.physical:
-            shared = [address for address in interface.addresses if _holds(nic.ips, address)]
-            if shared:
-                yield Claim(
-                    nic.mac, interface.name, f"{interface.where} gives {shared[0]} to {interface.name}"
-                )
-
-
-def _by_exclusion(nics: list[SourceNic], clues: Clues, taken: set[str]) -> Iterable[Claim]:
-    free = [interface for interface in clues.physical if interface.name not in taken]
-    if len(nics) == 1 and len(free) == 1:
-        why = f"the only NIC left, and the only interface left that {free[0].where} configures"
-        yield Claim(nics[0].mac, free[0].name, why)
-
-
-LEVELS: tuple[Callable[[list[SourceNic], Clues, set[str]], Iterable[Claim]], ...] = (
-    _by_mac,
-    _by_slot,
-    _by_logs,
-    _by_address,
-    _by_exclusion,
-)
-
-
-def _holds(addresses: Sequence[str], address: str | None) -> bool:
-    """Exact match of addresses as numbers: 2.0.0.5 is not in 12.0.0.5, and ::1 is 0:0:0:0:0:0:0:1."""
-    wanted = _number(address)
-    return wanted is not None and wanted in [_number(known) for known in addresses]
-
-
-def _number(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    None for what is no address, or one that every machine has."""
     try:
-        return ipaddress.ip_address((address or "").partition("/")[0])
+        found = ipaddress.ip_address((address or "").strip().partition("/")[0])
     except ValueError:
         return None
+    return None if found.is_link_local or found.is_loopback or found.is_unspecified else found
+
+
+def numbers(addresses: Iterable[str]) -> list[Address]:
+    return [found for address in addresses if (found := number(address))]

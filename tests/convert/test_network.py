@@ -2,95 +2,17 @@
 
 from __future__ import annotations
 
-from convert.linux import ifupdown
 from convert.linux.network import keep_names, naming_files
 from tests.convert.memory import Memory, inspection, nic, source
+from tests.convert.trees import A, B
 
-A, B = "00:50:56:00:00:01", "00:50:56:00:00:02"
 LINK = "/etc/systemd/network/10-transferd-ens192.link"
 RULES = "/etc/udev/rules.d/70-transferd-net.rules"
 RULE = (
     f'SUBSYSTEM=="net", ACTION=="add", DRIVERS=="?*", ATTR{{address}}=="{A}", ATTR{{type}}=="1", '
     'NAME="ens192"'
 )
-INTERFACES = """\
-# auto eth9
-source /etc/network/interfaces.d/*.cfg
-source-directory interfaces.extra
-auto lo ens192
-iface lo inet loopback
-
-iface ens192 inet static
-    address 192.0.2.10/24
-    gateway 192.0.2.1
-    # address 192.0.2.99
-iface ens192 inet6 static
-    address 2001:db8::10
-    netmask 64
-"""
-
-
-def by_name(tree) -> dict:
-    return {found.name: found for found in ifupdown.interfaces(tree)}
-
-
-def test_all_stanzas_of_an_interface_are_one():
-    found = by_name(Memory({"/etc/network/interfaces": INTERFACES}))
-
-    assert set(found) == {"lo", "ens192"}
-    assert found["ens192"].addresses == ("192.0.2.10", "2001:db8::10")
-    assert found["ens192"].physical
-    assert not found["lo"].physical
-
-
-def test_sourced_files_count_and_editors_backups_do_not():
-    found = by_name(
-        Memory(
-            {
-                "/etc/network/interfaces": INTERFACES,
-                "/etc/network/interfaces.d/a.cfg": f"iface eth1 inet dhcp\n  hwaddress ether {B.upper()}\n",
-                "/etc/network/interfaces.d/a.cfg.bak": "iface eth2 inet dhcp\n",
-                "/etc/network/interfaces.extra/b": "iface eth3 inet dhcp\n",
-                "/etc/network/interfaces.extra/b.bak": "iface eth4 inet dhcp\n",
-            }
-        )
-    )
-
-    assert set(found) == {"lo", "ens192", "eth1", "eth3"}
-    assert found["eth1"].mac == B
-    assert found["eth3"].where == "/etc/network/interfaces.extra/b"
-
-
-def test_a_file_that_sources_itself_is_read_and_left():
-    assert by_name(
-        Memory({"/etc/network/interfaces": "source /etc/network/interfaces\niface eth0 inet dhcp\n"})
-    )
-
-
-COMPOUND = """\
-iface uplink inet static
-  address 192.0.2.1
-  bond-slaves ens192 ens224
-iface ens193 inet manual
-  bond-master uplink
-iface lan inet manual
-  bridge_ports ens256 none
-iface mgmt inet dhcp
-  vlan-raw-device ens161
-"""
-
-
-def test_bonds_bridges_and_vlans_are_virtual_and_their_parts_are_not():
-    found = ifupdown.interfaces(Memory({"/etc/network/interfaces": COMPOUND}))
-
-    assert {each.name for each in found if not each.physical} == {"uplink", "lan", "mgmt"}
-    assert {each.name for each in found if each.physical} == {
-        "ens192",
-        "ens224",
-        "ens193",
-        "ens256",
-        "ens161",
-    }
+INTERFACES = "auto lo ens192\niface lo inet loopback\niface ens192 inet static\n  address 192.0.2.10/24\n"
 
 
 def test_a_proven_name_is_pinned_by_a_link_and_a_rule():
@@ -159,3 +81,30 @@ def test_a_name_that_would_leave_its_folder_is_never_written():
     tree = Memory({"/etc/network/interfaces": "iface ../../x inet dhcp\n"})
 
     assert keep_names(tree, inspection(), source(nic(A))).changes == ()
+
+
+def test_the_adapters_kind_is_known_to_the_resolver():
+    """The order of the bus holds for NICs of one driver only."""
+    files = {"/etc/network/interfaces": "iface eth0 inet dhcp\niface eth1 inet dhcp\n", "/etc/mdev.conf": ""}
+    same, other = nic(B, slot=192), nic(B, slot=192).model_copy(update={"adapter": "e1000"})
+
+    assert [
+        found.name for found in keep_names(Memory(files), inspection(), source(nic(A, slot=224), same)).nics
+    ] == [
+        "eth1",
+        "eth0",
+    ]
+    assert [
+        found.name for found in keep_names(Memory(files), inspection(), source(nic(A, slot=224), other)).nics
+    ] == [
+        None,
+        None,
+    ]
+
+
+def test_a_file_that_is_too_large_to_read_is_a_warning():
+    tree = Memory({"/etc/network/interfaces": "#" * (1 << 20)})
+    contribution = keep_names(tree, inspection(), source(nic(A, slot=192)))
+
+    assert [warning.code for warning in contribution.warnings] == ["network-file-not-read", "nic-unresolved"]
+    assert "/etc/network/interfaces was not read: more than 524288 bytes" in contribution.warnings[0].message
