@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli import wait_until
+from tests.cli import ended, started, wait_until
 from tests.doubles.vsphere import VM, Disk, Nic, VSphere
-from tests.line import DEADLINE, MANIFEST, NAME, Job
+from tests.line import MANIFEST, NAME, Job
+from transferd.plan import BLOCK
 from transferd.units import MiB
 
 DISK = "ABC-DE--F0GH" * 2
 TAIL = 7 * 512
+SLOW = 20_000  # us for a read: a copy takes long enough to be disturbed
 BY_HAND = {"cutover": "signal", "precopy": {"interval": "1h"}}  # rounds end with the first; SIGUSR1 cuts over
 
 
@@ -24,12 +27,14 @@ BY_HAND = {"cutover": "signal", "precopy": {"interval": "1h"}}  # rounds end wit
 def world(
     folder: Path, disks: Sequence[Disk], spec: dict | None = None, *, tracked: bool = True, **more: object
 ) -> Iterator[tuple[VSphere, Job]]:
-    """A vCenter with a running VM, and the VM's migration laid out. `more` is for the vCenter."""
-    vm = VM(
-        NAME, disks=disks, nics=[Nic("00:50:56:01:02:03")], powered_on=True, change_tracking=tracked
-    )
+    """A vCenter with a running VM, and its migration: one round and no manifest, unless `spec` says else.
+
+    `more` is for the vCenter.
+    """
+    quick = {"manifest": None, "precopy": {"rounds": 1}}
+    vm = VM(NAME, disks=disks, nics=[Nic("00:50:56:01:02:03")], powered_on=True, change_tracking=tracked)
     with VSphere(folder, [vm], **{"shutdown_delay": 0.1} | more) as vsphere:
-        yield vsphere, warm(Job(folder / "job"), vsphere, len(disks), **(spec or {}))
+        yield vsphere, warm(Job(folder / "job"), vsphere, **quick | (spec or {}))
 
 
 def warm(job: Job, vsphere: VSphere, disks: int = 1, **spec: object) -> Job:
@@ -43,6 +48,18 @@ def run(job: Job, **environment: str) -> subprocess.CompletedProcess[str]:
     return job.run(capture_output=True, env=os.environ | environment)
 
 
+def migrating(job: Job) -> subprocess.Popen[str]:
+    """A migration that the test interferes with; use as `with`."""
+    return started("migrate", job.spec, "--result", job.result)
+
+
+def cut_over(running: subprocess.Popen[str]) -> None:
+    """The operator says that it is time; the migration ends well."""
+    running.send_signal(signal.SIGUSR1)
+    done = ended(running)
+    assert done.returncode == 0, done.stderr
+
+
 def impatient(job: Job) -> subprocess.Popen[str]:
     """The migration with deadlines of seconds; use as `with`."""
     argv = [sys.executable, "-m", "tests.faults.impatient", "migrate", job.spec, "--result", job.result]
@@ -51,6 +68,11 @@ def impatient(job: Job) -> subprocess.Popen[str]:
 
 def target(job: Job, number: int = 0) -> Path:
     return job.folder / "targets" / f"disk{number}.img"
+
+
+def copying(job: Job) -> bool:
+    """Something has arrived on the first disk's target."""
+    return target(job).exists() and target(job).stat().st_blocks * 512 > BLOCK
 
 
 def judge(vsphere: VSphere, job: Job, disks: int = 1) -> dict:

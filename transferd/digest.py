@@ -58,6 +58,9 @@ class Digests:
         raise LookupError(f"block {index} has no digest")
 
     def __setitem__(self, index: int, digest: bytes) -> None:
+        if digest == of_zeros(extent_of_block(index, self.size).length):
+            self.set_zero(index)
+            return
         page = self._pages.get(index // PAGE)
         if page is None:
             page = self._pages.setdefault(index // PAGE, bytearray(PAGE * WIDTH))
@@ -73,11 +76,23 @@ class Digests:
         self._state[first : first + count] = bytes([ZERO]) * count
 
     def is_zero(self, index: int) -> bool:
-        """True if the block was recorded as zero, without having been read."""
+        """True if the block is zero throughout, be it that it was read or only called so."""
         return self._state[index] == ZERO
+
+    def are_zero(self, indexes: range) -> bool:
+        """True if all these blocks, neighbours, are."""
+        states = self._state[indexes.start : indexes.stop]
+        return states.count(ZERO) == len(states)
 
     def forget(self, first: int, count: int = 1) -> None:
         self._state[first : first + count] = bytes(count)
+
+    def copy(self) -> Digests:
+        """Another one with the same content; what one is told then, the other does not know."""
+        twin = Digests(0)
+        twin.size, twin._state = self.size, self._state[:]
+        twin._pages = {number: page[:] for number, page in self._pages.items()}
+        return twin
 
     def known(self) -> list[int]:
         """Numbers of the blocks that have a digest, in order."""

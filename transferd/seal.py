@@ -39,10 +39,8 @@ def touched(written: Iterable[Range]) -> set[int]:
 def seal(path: Path, received: Digests, written: Iterable[Range], *, whole: bool) -> Seal:
     """Read `path` and compare; if not `whole`, only the blocks that conversion wrote. Run it in a thread."""
     changed = touched(written)
-    indexes = [*range(len(received))] if whole else sorted(changed)
-    now = Digests(received.size)
-    for index in range(len(received)):
-        now[index] = received[index]
+    indexes = range(len(received)) if whole else sorted(changed)
+    now = received.copy()
     mismatched = []
     for index, found in zip(indexes, digest.blocks_of(path, received.size, indexes), strict=True):
         now[index] = found

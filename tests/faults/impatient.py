@@ -13,6 +13,7 @@ session.PASSWORD_LOOK = 0.1
 snapshots.TAKE_DEADLINE = 1.0
 snapshots.LOST_ANSWER = 0.5
 snapshots.REMOVE_PAUSES = (0.2,)
+rounds.FINAL_REMOVAL = 1.0
 rounds.GIVE_UP = 1.0
 snapshots.remove.__defaults__ = (2.0,)
 

@@ -26,6 +26,7 @@ from tests.nbd import our_nbdkits
 from transferd import nbdkit
 from transferd.limits import Limits
 from transferd.plan import BLOCK
+from transferd.privacy import without
 from transferd.resume import SPOT_CHECKS
 from transferd.units import GiB, MiB
 
@@ -300,7 +301,7 @@ async def test_f58_a_flood_of_logs_neither_blocks_nbdkit_nor_fills_the_memory(tm
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", flood, stderr=asyncio.subprocess.PIPE
         )
-        server = nbdkit.Server(child, str(tmp_path), tmp_path / "socket", "Hard disk 1")
+        server = nbdkit.Server(child, str(tmp_path), tmp_path / "socket", "Hard disk 1", without("a secret"))
         async with asyncio.timeout(DEADLINE):
             assert await child.wait() == 0
             await server._listener

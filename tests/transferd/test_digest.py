@@ -100,6 +100,29 @@ def test_an_empty_disk_of_62_tib_has_a_digest_in_little_memory():
     assert len(digests._pages) == 0
 
 
+def test_zeros_that_were_read_cost_no_more_than_those_that_were_not():
+    size = 62 << 40
+    digests = Digests(size)
+    digests.set_zero(0, block_count(size))
+    for index in range(0, block_count(size), PAGE):
+        digests[index] = digest.of_zeros(BLOCK)
+
+    assert digests.are_zero(range(block_count(size)))
+    assert len(digests._pages) == 0
+
+
+def test_a_copy_does_not_follow_its_original():
+    digests = Digests(3 * BLOCK)
+    digests.set_zero(0, 2)
+    digests[2] = bytes(range(32))
+    copied = digests.copy()
+    digests[1] = digests[2] = bytes(32)
+
+    assert copied.is_zero(1)
+    assert copied[2] == bytes(range(32))
+    assert len(copied) == 3
+
+
 def test_the_command_and_an_independent_script_agree(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.write_bytes(b"A" * 5 * MiB + bytes(512))

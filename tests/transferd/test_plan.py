@@ -213,7 +213,7 @@ def test_b21_an_audited_disk_of_62_tib_is_planned_in_items_not_in_blocks():
     audited = plan.audit(size, extents, random.Random(62))
     items = sum(1 for _ in plan.full(size, extents, MiB, audited=audited))
 
-    assert len(audited) == -(-plan.block_count(size) // 100)
+    assert len(audited) == plan.MOST_AUDITED
     assert items < plan.block_count(size) // RUN + 2 * len(audited) + 1
 
 

@@ -29,7 +29,7 @@ def converted(tmp_path: Path):
 
 def test_a_listed_change_is_no_mismatch(converted):
     path, received = converted
-    sealed = seal(path, received, [Range(5 * MiB, 7)])
+    sealed = seal(path, received, [Range(5 * MiB, 7)], whole=True)
 
     assert (sealed.checked, sealed.mismatched) == (2, ())
     assert sealed.digest == digest.of_file(path) != received.disk()
@@ -39,7 +39,15 @@ def test_a_listed_change_is_no_mismatch(converted):
 def test_a_change_that_is_not_listed_is_found(converted, written):
     path, received = converted
 
-    assert seal(path, received, written).mismatched == (1,)
+    assert seal(path, received, written, whole=True).mismatched == (1,)
+
+
+def test_only_what_is_listed_is_read_where_no_more_is_asked_for(converted):
+    path, received = converted
+    sealed = seal(path, received, [Range(5 * MiB, 7)], whole=False)
+
+    assert (sealed.checked, sealed.mismatched) == (0, ())
+    assert sealed.digest == digest.of_file(path)
 
 
 def test_a_range_touches_every_block_that_it_overlaps():
