@@ -21,7 +21,7 @@ LARGEST = 16  # units: 1 MiB
 
 def settings(config: Mapping[str, str], sessions: int, memory: int = NFC_MEMORY) -> dict[str, str]:
     """`config` with buffers for `sessions` sessions that have `memory` bytes of a host among them."""
-    if SIZE in config or COUNT in config:
+    if {SIZE.lower(), COUNT.lower()} & {key.lower() for key in config}:
         return dict(config)
     units = memory // max(sessions, 1) // BUFFERS // UNIT
     return {SIZE: str(max(1, min(units, LARGEST))), COUNT: str(BUFFERS), **config}

@@ -98,7 +98,7 @@ class VddkSource:
             snapshot=at.moref if at else None,
             transports=self._library.transports,
         )
-        self._config = nfc.settings(self._library.config, len(vm.disks) * Limits().connections)
+        self.config = nfc.settings(self._library.config, len(vm.disks) * Limits().connections)
         self._password = access.password
         self._loop = asyncio.get_running_loop()
         self._running: set[Server] = set()
@@ -213,7 +213,7 @@ class VddkSource:
 
     async def _started(self) -> Server:
         server = await nbdkit.start(
-            self._export, password=self._password(), config=self._config, label=self.name
+            self._export, password=self._password(), config=self.config, label=self.name
         )
         self._running.add(server)
         return server

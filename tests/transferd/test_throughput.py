@@ -17,6 +17,7 @@ from tests.conftest import demand, require
 from tests.doubles.vddk import VddkDisk
 from tests.doubles.vsphere import VM, Disk, VSphere
 from tests.nbd import our_nbdkits
+from transferd import nfc
 from transferd.errors import Overload, SourceError
 from transferd.extents import Extent
 from transferd.plan import BLOCK
@@ -156,7 +157,7 @@ def test_the_advised_command_survives_a_shell_whatever_the_names():
 
 @pytest.mark.parametrize(
     ("config", "buffers"),
-    [({}, ("16", "4")), ({advice.BUFFER_SIZE.upper(): "16"}, ("16", "8"))],
+    [({}, ("16", "4")), ({nfc.SIZE.upper(): "16"}, ("16", "8"))],
     ids=["VDDK's defaults", "enlarged already"],
 )
 def test_a_window_is_to_be_enlarged_by_vddk_s_own_settings(config, buffers):
@@ -164,7 +165,7 @@ def test_a_window_is_to_be_enlarged_by_vddk_s_own_settings(config, buffers):
 
     advised = advice.vddk_config(Limiter.WINDOW, points, config)
 
-    assert advised == dict(zip((advice.BUFFER_SIZE, advice.BUFFER_COUNT), buffers, strict=True))
+    assert advised == dict(zip((nfc.SIZE, nfc.COUNT), buffers, strict=True))
     assert advice.vddk_config(Limiter.BANDWIDTH, points, config) == {}
 
 
@@ -328,7 +329,7 @@ def test_a_block_that_cannot_be_read_costs_a_lap_and_is_told(tmp_path: Path, ima
 def vsphere(tmp_path: Path, image):
     require("nbdkit", "gcc", "make")
     vms = [VM("on", disks=[Disk(image)], powered_on=True)]
-    settings = {"window": "on"}
+    settings = {"window": "on", "buf_size_64k": 1, "buf_count": 4}
     with VSphere(tmp_path, vms, latency_us=5_000, vddk=settings) as running:
         yield running
         wait_until(lambda: not our_nbdkits())
@@ -342,7 +343,7 @@ def test_a_vm_s_disk_is_measured_through_a_snapshot_and_vddk_s_settings_are_advi
     measured = bench(tmp_path / "bench.json", *where, "--seconds", 12)
 
     assert measured["limiter"]["kind"] == "window", measured
-    assert measured["vddk_config"] == {advice.BUFFER_SIZE: "16", advice.BUFFER_COUNT: "4"}
+    assert measured["vddk_config"] == {nfc.SIZE: "16", nfc.COUNT: "4"}
     assert shlex.split(measured["command"])[2:8] == [*map(str, where)]
     assert all(measured["rounds"].values())
 

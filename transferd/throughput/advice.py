@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from transferd import nfc
 from transferd.throughput.limiter import Limiter, window_bytes
 from transferd.throughput.points import Point, Setting
 from transferd.units import KiB, MiB
 
-BUFFER_SIZE = "vixDiskLib.nfcAio.Session.BufSizeIn64KB"
-BUFFER_COUNT = "vixDiskLib.nfcAio.Session.BufCount"
 UNIT = 64 * KiB
 # VDDK's default of 1 x 4 holds 256 KiB in flight a session. 16 x 4 is what VMware's VDDK 8 release notes and
 # its users (Forklift's AIO setting) use; the host's NFC memory, 48 MB for all sessions, forbids much more.
@@ -41,12 +40,12 @@ def vddk_config(found: Limiter, points: Sequence[Point], config: Mapping[str, st
     now = max(window_bytes(points), _configured(config))
     for size, count in WINDOWS:
         if size * count * UNIT > now:
-            return {BUFFER_SIZE: str(size), BUFFER_COUNT: str(count)}
+            return {nfc.SIZE: str(size), nfc.COUNT: str(count)}
     return {}
 
 
 def _configured(config: Mapping[str, str]) -> int:
     """VDDK ignores case in keys; a value that is no number is VDDK's to refuse."""
     kept = {key.lower(): value for key, value in config.items()}
-    size, count = kept.get(BUFFER_SIZE.lower(), "1"), kept.get(BUFFER_COUNT.lower(), "4")
+    size, count = kept.get(nfc.SIZE.lower(), "1"), kept.get(nfc.COUNT.lower(), "4")
     return int(size) * int(count) * UNIT if size.isdecimal() and count.isdecimal() else 0

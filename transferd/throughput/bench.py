@@ -118,12 +118,12 @@ async def _vm_disk(what: Asked, access: Access, stack: AsyncExitStack, shown: Pr
 
     vm = await in_thread(access.session.read_vm, VMRef(name=what.vm))
     disk = vddk.disk_number(vm, what.disk)
-    library = vddk.require_library(access)
+    vddk.require_library(access)
     purpose = f"bench-{uuid.uuid4().hex[:12]}"
     at = await stack.enter_async_context(reading_point(access.session, vm, purpose))
     try:
         async with vddk.VddkSource(access, vm, disk, at, VDDK_PATIENCE) as source:
-            bench = _Bench(source, what, shown, uri=source.served, vddk=library.config)
+            bench = _Bench(source, what, shown, uri=source.served, vddk=source.config)
             return await _measured(bench)
     except Error as error:
         raise error.within(vm=vm.name, disk=disk.label) from error.__cause__
