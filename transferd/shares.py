@@ -1,9 +1,9 @@
 """What one ESXi host has to give, shared by every transferd of this machine that reads from it.
 
-NFC memory and sessions are the host's, not a process's: two migrations that each keep the limit break it
-together. There is no broker to fall over: each process keeps a file of its own locked in the host's folder,
-counts the files that others keep locked, and takes an equal part. A process that dies lets go of its lock,
-and within LOOK seconds the others have its part.
+NFC memory and sessions are the host's, sessions also the vCenter's, and none is a process's: two migrations
+that each keep the limit break it together. There is no broker to fall over: each process keeps a file of its
+own locked in the host's folder, counts the files that others keep locked, and takes an equal part. A process
+that dies lets go of its lock, and within LOOK seconds the others have its part.
 
     $XDG_RUNTIME_DIR or /tmp / transferd-UID / HOST / one file for each process
 """
@@ -29,8 +29,12 @@ NEW = ".new-"
 class Share(Budget):
     """A budget that is this process's part of `total` bytes and `sessions`, until it is dropped."""
 
-    def __init__(self, host: str, total: int = NFC_MEMORY, sessions: int = NFC_SESSIONS) -> None:
+    def __init__(
+        self, host: str, total: int = NFC_MEMORY, sessions: int = NFC_SESSIONS, above: Share | None = None
+    ) -> None:
+        """`above`: whose sessions these are, too, as those of a host's disks are their vCenter's."""
         super().__init__(total, sessions)
+        self._above = above
         self._whole = (total, sessions)
         self._folder = _folder() / _plain(host)
         self._looked = 0.0
@@ -50,7 +54,18 @@ class Share(Budget):
 
     def enter(self, *, first: bool) -> bool:
         self._look()
-        return super().enter(first=first)
+        if self._above is not None and not self._above.enter(first=first):
+            return False
+        if super().enter(first=first):
+            return True
+        if self._above is not None:
+            self._above.leave()
+        return False
+
+    def leave(self) -> None:
+        super().leave()
+        if self._above is not None:
+            self._above.leave()
 
     def _look(self) -> None:
         if time.monotonic() - self._looked > LOOK:

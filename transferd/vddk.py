@@ -273,8 +273,9 @@ def _sharper(error: Error | None, known: Error | None) -> Error | None:
 
 
 def share(access: Access, vm: SourceVM) -> Share:
-    """This process's part of what the VM's host has to give."""
-    return Share(f"{access.session.endpoint.host}-{vm.host or 'host'}")
+    """This process's part of what the VM's host has to give, and its vCenter."""
+    center = access.session.endpoint.host
+    return Share(f"{center}-{vm.host or 'host'}", above=Share(center))
 
 
 def _life(change: str) -> str | None:

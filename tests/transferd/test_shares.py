@@ -68,6 +68,16 @@ def test_another_host_is_none_of_its_business():
     assert possible(kept) == 30
 
 
+def test_the_sessions_of_all_hosts_are_their_vcenter_s():
+    center = Share("vcenter", sessions=3)
+    one, two = Share("esx1", sessions=2, above=center), Share("esx2", sessions=2, above=center)
+
+    assert [one.enter(first=False) for _ in range(3)] == [True, True, False]
+    assert [two.enter(first=False) for _ in range(2)] == [True, False]
+    one.leave()
+    assert two.enter(first=False)
+
+
 def test_sessions_are_divided_too_and_the_first_is_never_refused():
     share = Share("esx1", 30 * MiB, 2)
     with other() as second:
