@@ -13,7 +13,7 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -26,6 +26,7 @@ from transferd.backends.nbd_source import Sweep
 from transferd.copy import Copied, How
 from transferd.errors import AuthenticationError, Error, RetriesExhausted, SourceError, Transient, UsageError
 from transferd.extents import Extent, Range
+from transferd.guard import Guard
 from transferd.limits import Limits
 from transferd.model import SourceDisk, SourceVM, VCenter, Vddk
 from transferd.nbdkit import Server, VddkDisk
@@ -51,6 +52,7 @@ class Access:
     session: Session
     config: VCenter
     password: Callable[[], str]
+    guard: Guard = field(default_factory=Guard)
 
 
 def disk_number(vm: SourceVM, number: int) -> SourceDisk:
@@ -99,7 +101,6 @@ class VddkSource:
             transports=self._library.transports,
         )
         self.config = nfc.settings(self._library.config, len(vm.disks) * Limits().connections)
-        self._password = access.password
         self._loop = asyncio.get_running_loop()
         self._running: set[Server] = set()
         self._endings: set[asyncio.Task[None]] = set()
@@ -171,7 +172,12 @@ class VddkSource:
 
     def _opened(self) -> VddkSession:
         """An nbdkit of its own and a connection to it. Transient, or what nbdkit says is wrong."""
-        server = self._on_loop(self._started(), nbdkit.START_DEADLINE + 5)
+        password = self._access.password()
+        with self._access.guard.trying(password):
+            return self._logged_in(password)
+
+    def _logged_in(self, password: str) -> VddkSession:
+        server = self._on_loop(self._started(password), nbdkit.START_DEADLINE + 5)
         try:
             connection = NbdSession(server.uri, self._patience)
         except Transient as error:
@@ -209,12 +215,11 @@ class VddkSource:
 
     def served(self) -> str:
         """The URI of an nbdkit of its own, for tools that are not ours; it ends with the source."""
-        return self._on_loop(self._started(), nbdkit.START_DEADLINE + 5).uri
+        started = self._started(self._access.password())
+        return self._on_loop(started, nbdkit.START_DEADLINE + 5).uri
 
-    async def _started(self) -> Server:
-        server = await nbdkit.start(
-            self._export, password=self._password(), config=self.config, label=self.name
-        )
+    async def _started(self, password: str) -> Server:
+        server = await nbdkit.start(self._export, password=password, config=self.config, label=self.name)
         self._running.add(server)
         return server
 
