@@ -29,7 +29,7 @@ log = structlog.get_logger()
 MAX_BYTES = 1 << 20  # a configuration larger than this is a mistake
 MAX_PASSWORD = 4096  # bytes of a password file; vCenter takes passwords of up to 127 characters
 TOO_OPEN = 0o037  # permissions beyond those of a Secret that is shared through fsGroup: 0440
-MOREF = re.compile("[A-Za-z0-9-]{1,80}")  # vCenter's are like vm-17, ESXi's like 17
+MOREF = re.compile("[A-Za-z0-9-]{1,80}")  # of VMs and snapshots: vm-17, ESXi's 17, 3-snapshot-1
 UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

@@ -21,7 +21,7 @@ from tests.conftest import require
 from tests.doubles.vsphere import VM, Disk, VSphere
 from tests.faults.nbd_fuzz import copy_from_liar
 from tests.faults.proxy import BlackHole, Close, Proxy, Reset, Resize
-from tests.nbd import our_nbdkits
+from tests.nbd import nbdkits_of, our_nbdkits
 from transferd.plan import BLOCK
 from transferd.units import KiB, MiB
 
@@ -306,13 +306,6 @@ def vddk(vsphere, tmp_path: Path):
     yield told
     wait_until(lambda: not our_nbdkits())
     assert vsphere.snapshots("on") == []
-
-
-def nbdkits_of(run: subprocess.Popen[str]) -> list[int]:
-    """By what they call themselves: the vddk plugin has nbdkit execute itself again as /proc/self/exe."""
-    lists = Path(f"/proc/{run.pid}/task").glob("*/children")  # each thread has its own
-    children = [Path("/proc", pid) for each in lists for pid in each.read_text().split()]
-    return [int(child.name) for child in children if (child / "cmdline").read_bytes().startswith(b"nbdkit\0")]
 
 
 def test_f01_vddk_reads_that_fail_now_and_then_are_asked_again(copied, vddk):

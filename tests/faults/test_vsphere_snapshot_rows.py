@@ -17,6 +17,7 @@ from tests.cli import ended, refused, wait_until
 from tests.doubles.inventory import find_vm, take_snapshot
 from tests.doubles.vsphere import Disk, VSphere
 from tests.line import NAME, Job
+from tests.nbd import nbdkits_of
 from tests.warm_line import (
     BY_HAND,
     DISK,
@@ -41,13 +42,6 @@ SLOWER = 400_000  # us for a read: nothing arrives before the snapshot is gone
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     return dsl.write(DISK, tmp_path / "disk.img", tail=TAIL)
-
-
-def nbdkits_of(running: subprocess.Popen[str]) -> list[int]:
-    """By what they call themselves: the vddk plugin has nbdkit execute itself again as /proc/self/exe."""
-    lists = Path(f"/proc/{running.pid}/task").glob("*/children")  # each thread has its own
-    children = [Path("/proc", child) for each in lists for child in each.read_text().split()]
-    return [int(each.name) for each in children if (each / "cmdline").read_bytes().startswith(b"nbdkit\0")]
 
 
 def delete_while_it_is_read(vsphere: VSphere, job: Job, running: subprocess.Popen[str], times: int) -> None:

@@ -6,7 +6,6 @@ or does not get on is an error: what nobody described must not count as unchange
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,6 +13,7 @@ import structlog
 from pyVmomi import vim
 
 from transferd.areas import OPERATION, Areas, parse_change_id
+from transferd.config import MOREF
 from transferd.errors import Error, RetriesExhausted, SourceError
 from transferd.model import SourceVM
 from transferd.vsphere import pages
@@ -24,7 +24,6 @@ log = structlog.get_logger()
 
 ALLOCATED = "*"  # in the place of a changeId: every area that was ever written
 DEADLINE = 1800.0  # s for all pages of a disk
-MOREF = re.compile("[A-Za-z0-9-]{1,80}")  # vCenter's are like snapshot-17, ESXi's like 3-snapshot-1
 
 
 def changed_areas(
