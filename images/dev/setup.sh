@@ -16,7 +16,7 @@ PACKAGES='
     debootstrap debian-archive-keyring
     gcc libc6-dev make pkg-config dpkg-dev
     git cpio zstd xz-utils
-    strace fuse3 dmsetup e2fsprogs mount
+    strace fuse3 dmsetup e2fsprogs mount openssl
 '
 MIN_GO=1.26
 
