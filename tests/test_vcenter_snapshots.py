@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyVmomi import vim, vmodl
 
+from tests import small_disk
 from tests.doubles.control import ControlError
 from tests.doubles.inventory import (
     change_id,
@@ -22,26 +23,19 @@ from tests.doubles.inventory import (
 )
 from tests.doubles.served import Refused, served
 from tests.doubles.vsphere import VM, Disk, VSphere
-from transferd.units import GiB, KiB, MiB
+from tests.small_disk import BLOCK, SIZE
+from transferd.units import GiB, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIZE = 8 * MiB
-BLOCK = 64 * KiB
 TIB = 1024 * GiB
 SPARSE_HOME = Path("/dev/shm")  # noqa: S108 (a file system whose files may have 62 TIB)
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("image") / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(SIZE)
-        file.write(b"A" * BLOCK)
-        file.seek(3 * MiB)
-        file.write(b"B" * 100)
-    return path
+    return small_disk.write(tmp_path_factory.mktemp("image") / "disk.img")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-from transferd import downtime, units
+from transferd import units
 from transferd.downtime import Prediction
 from transferd.errors import UsageError
 from transferd.model import MigrationSpec, RoundState
@@ -51,9 +51,6 @@ class Schedule:
             found.interval = units.duration(INTERVAL)
         asyncio.get_running_loop().add_signal_handler(SIGNAL, found._asked.set)
         return found
-
-    def predict(self, rounds: Sequence[RoundState], *, converts: bool) -> Prediction | None:
-        return downtime.predict(rounds, converts=converts)
 
     def due(self, rounds: Sequence[RoundState], predicted: Prediction | None) -> bool:
         """Whether to cut over now, after these rounds."""

@@ -82,10 +82,7 @@ def copy_command(
             "--report": report_file,
         }
     )
-    done = with_result(result, lambda: _copied(job, chosen, progress, metrics, report_file))
-    from transferd import report  # noqa: PLC0415 (rich: not before the copy)
-
-    report.disks(done)
+    _finish(job, chosen, progress, metrics, report_file, result)
 
 
 def delta_command(
@@ -129,14 +126,24 @@ def delta_command(
             opened = await access(vcenter, stack)
             return await standalone.delta(opened, vm, disk, target, chosen.journal_for(target), since, how)
 
-    done = with_result(result, lambda: _copied(work, chosen, progress, metrics, report_file))
+    _finish(work, chosen, progress, metrics, report_file, result)
+
+
+Work = Callable[[copy.How], Coroutine[Any, Any, copy.Copied]]
+
+
+def _finish(
+    work: Work, chosen: CopyOptions, mode: Mode, metrics: str | None, page: Path | None, result: Path | None
+) -> None:
+    """Do it, write the documents that were asked for, and say how it ended."""
+    done = with_result(result, lambda: _copied(work, chosen, mode, metrics, page))
     from transferd import report  # noqa: PLC0415 (rich: not before the copy)
 
     report.disks(done)
 
 
 def _copied(
-    job: Callable[[copy.How], Coroutine[Any, Any, copy.Copied]],
+    job: Work,
     chosen: CopyOptions,
     mode: Mode,
     metrics: str | None,

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from transferd import conversion, rounds, units, vddk
+from transferd import conversion, downtime, rounds, units, vddk
 from transferd.areas import ChangesUnknown
 from transferd.backends.file_target import FileTarget
 from transferd.copy import How, proof
@@ -82,16 +82,17 @@ async def begin(
 ) -> Line:
     """Read the VM, go on with what an earlier attempt left, remove the snapshots that it left."""
     vm = await in_thread(access.session.read_vm, spec.vm)
-    targets(spec, vm)
+    paths = targets(spec, vm)
     journey = Journey.begin(state, vm)
     reached("begun")
     if journey.now.stage is not Stage.DONE:
-        await rounds.reconcile(access.session, vm, journey)
-        vm = await in_thread(access.session.read_vm, spec.vm)  # without what was left of our snapshots
+        if await rounds.reconcile(access.session, vm, journey):
+            vm = await in_thread(access.session.read_vm, spec.vm)  # its disks are other files now
+            paths = targets(spec, vm)
         state.write(state.source, vm)
     means = Means(budget=vddk.share(access, vm), permit=permit or Permit())
     how = How(progress, proof(spec.verify), means)
-    return Line(access, vm, targets(spec, vm), state, journey, how, progress)
+    return Line(access, vm, paths, state, journey, how, progress)
 
 
 async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
@@ -99,7 +100,7 @@ async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
     journey = line.journey
     while True:
         await precopy_round(line)
-        predicted = schedule.predict(journey.now.rounds, converts=converts)
+        predicted = downtime.predict(journey.now.rounds, converts=converts)
         if predicted is not None:
             line.progress.say(f"{line.vm.name}: predicted downtime {predicted.total:.0f} s")
         if schedule.due(journey.now.rounds, predicted):
@@ -145,7 +146,7 @@ async def source_off(spec: MigrationSpec, line: Line) -> AsyncIterator[None]:
     try:
         if journey.now.stage is Stage.CONVERSION and await _has_run(line, now):
             line.progress.say(f"{vm.name}: has run since its last round: doing that again")
-            line.state.forget_converted([disk.key for disk in vm.disks])
+            line.state.forget_converted()
             journey.update(stage=Stage.CUTOVER)
         if now is not PowerState.OFF:
             line.progress.say(f"{vm.name}: shutting down the source")
@@ -162,7 +163,7 @@ async def retreat(line: Line) -> None:
     """Give the source its power back, after the disks that were copied are no longer taken for its own."""
     journey = line.journey
     journey.retreat()
-    line.state.forget_converted([disk.key for disk in line.vm.disks])
+    line.state.forget_converted()
     reached("retreat.recorded")
     if journey.now.power is PowerState.ON:
         await power.restore(line.access.session, line.vm, line.progress)

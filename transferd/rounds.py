@@ -219,14 +219,15 @@ async def _give_up(line: Line, at: Checkpoint) -> bool:
     return there
 
 
-async def reconcile(session: Session, vm: SourceVM, journey: Journey) -> None:
-    """Remove what earlier attempts left, but for the snapshot of the round to go on with."""
+async def reconcile(session: Session, vm: SourceVM, journey: Journey) -> bool:
+    """Remove what earlier attempts left, but for the snapshot to go on with; False if nothing."""
     unfinished = journey.unfinished()
     fits = unfinished is not None and unfinished.final == (journey.now.stage is Stage.CUTOVER)
     keep = unfinished.snapshot_name if unfinished is not None and fits else None
     machine = Machine(vm.moref, vm.name)
-    await in_thread(snapshots.remove_all, session, machine, journey.prefix, keep)
+    removed = await in_thread(snapshots.remove_all, session, machine, journey.prefix, keep)
     reached("reconciled")
+    return removed
 
 
 async def remove_all(line: Line) -> None:

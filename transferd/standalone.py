@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from transferd import digest, vddk
-from transferd.areas import parse_change_id
 from transferd.backends.file_target import FileTarget
 from transferd.copy import Copied, How
 from transferd.crew import in_thread
-from transferd.errors import SourceError, UsageError
+from transferd.errors import UsageError
 from transferd.journal import Journal
 from transferd.model import VMRef
 from transferd.vddk import Access
@@ -38,10 +37,6 @@ async def delta(
     access: Access, name: str, number: int, target: Path, journal: Path, since: str, how: How
 ) -> Copied:
     """What changed since `since`, onto a copy that is as the disk was then. UsageError for any other copy."""
-    try:
-        parse_change_id(since)
-    except SourceError as error:
-        raise UsageError(f"--since: {error.problem}", remedy=error.remedy) from error
     require_copy_of(journal, since)
     return await _copy(access, name, number, target, journal, how, even_off=True)
 

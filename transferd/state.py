@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,11 +114,11 @@ class State:
                 f"{path}: is no {kind.__name__} that can be read", remedy="use another state directory"
             ) from error
 
-    def forget_converted(self, disks: Iterable[int]) -> None:
+    def forget_converted(self) -> None:
         """After a conversion that may have written to the disks: believe nothing of them any more."""
         if (self.conversion / COMMIT).exists():
-            for disk in disks:
-                with Journal(self.journal(disk)) as journal:
+            for path in self.folder.glob("disk-*.journal"):
+                with Journal(path) as journal:
                     journal.forget_all()
 
     def write(self, path: Path, document: Document) -> None:

@@ -193,8 +193,9 @@ def consolidate(session: Session, vm: Machine, until: float) -> None:
     _insist(attempt, vm, until)
 
 
-def remove_all(session: Session, vm: Machine, prefix: str, keep: str | None = None) -> None:
-    """Remove every snapshot whose name begins with `prefix`, children first; not the one called `keep`."""
-    for node in reversed(tree(session, vm)):
-        if node.name.startswith(prefix) and node.name != keep:
-            remove(session, vm, node.moref)
+def remove_all(session: Session, vm: Machine, prefix: str, keep: str | None = None) -> bool:
+    """Remove all snapshots whose names begin with `prefix`, children first, but `keep`; False if none do."""
+    ours = [node for node in tree(session, vm) if node.name.startswith(prefix) and node.name != keep]
+    for node in reversed(ours):
+        remove(session, vm, node.moref)
+    return bool(ours)
