@@ -25,6 +25,7 @@ from convert.nics import NicList, answer
 from convert.overlay import disk_size
 from convert.plan import PlanDocument
 from convert.report import Report
+from convert.wishes import Wishes
 from transferd import entry
 from transferd.errors import Cancelled, UsageError, printable
 from transferd.model import Caps, ConversionResult, Firmware, ManifestRequest, SourceVM
@@ -49,6 +50,17 @@ SourceFile = Annotated[
     Path, typer.Option("--source", help="What `transferd inventory --vm NAME --json` printed.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Root = Annotated[
+    str | None,
+    typer.Option(help="Which system, where there are several: its root's UUID or DISK:PARTITION."),
+]
+Keys = Annotated[list[Path], typer.Option("--key", help="A file that holds a LUKS key; may be repeated.")]
+Packages = Annotated[
+    Path | None, typer.Option("--guest-packages", help="A folder of qemu-guest-agent packages.")
+]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild-initramfs", help="Run the guest's own initramfs tool in the appliance.")
+]
 
 
 @app.callback()
@@ -59,10 +71,15 @@ def options(
 
 
 @app.command()
-def inspect(disks: Disks, as_json: AsJson = False) -> None:
+def inspect(
+    disks: Disks,
+    root: Root = None,
+    keys: Keys = [],  # noqa: B006 (typer copies it)
+    as_json: AsJson = False,
+) -> None:
     """Say what the guest is and what it can do; nothing is written."""
     with _read_only(disks) as (guest, names):
-        found = inspect_guest(guest, names, ordered=True)
+        found = inspect_guest(guest, names, root=root, keys=keys)
         document = found.document([proof.document() for proof in examine(guest, found)])
     if as_json:
         print(document.to_json(), end="")
@@ -71,14 +88,23 @@ def inspect(disks: Disks, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def plan(disks: Disks, source: SourceFile, as_json: AsJson = False) -> None:
+def plan(
+    disks: Disks,
+    source: SourceFile,
+    root: Root = None,
+    keys: Keys = [],  # noqa: B006 (typer copies it)
+    guest_packages: Packages = None,
+    rebuild_initramfs: Rebuild = False,
+    as_json: AsJson = False,
+) -> None:
     """Show every change that conversion would make; nothing is written."""
     vm = _load_source(source)
+    wishes = Wishes(vm, root, tuple(keys), guest_packages, rebuild_initramfs)
     report = Report(vm.firmware, _say)
     pipeline.demand_all_disks(disks, vm)
     with _read_only(disks) as (guest, _):
-        inspection = pipeline.look(guest, disks, vm, report)
-        drawn = pipeline.draw(guest, inspection, vm, report)
+        inspection = pipeline.look(guest, disks, wishes, report)
+        drawn = pipeline.draw(guest, inspection, wishes, report)
     document = PlanDocument(
         guest=report.guest,
         caps=report.caps or Caps.without_virtio(vm.firmware),
@@ -100,6 +126,10 @@ def apply(
     state: Annotated[
         Path | None, typer.Option(help="Where overlays go; ./transferd-NAME by default.")
     ] = None,
+    root: Root = None,
+    keys: Keys = [],  # noqa: B006 (typer copies it)
+    guest_packages: Packages = None,
+    rebuild_initramfs: Rebuild = False,
     overlay_only: Annotated[
         bool, typer.Option("--overlay-only", help="Rehearse: the disks stay as they are.")
     ] = False,
@@ -112,7 +142,8 @@ def apply(
         name = vm.name
         report.firmware = vm.firmware
         work = (state or Path(f"transferd-{_folder_name(vm.name)}")) / "convert"
-        done = pipeline.apply(pipeline.Request(disks, vm, work, overlay_only), report)
+        wishes = Wishes(vm, root, tuple(keys), guest_packages, rebuild_initramfs)
+        done = pipeline.apply(pipeline.Request(disks, wishes, work, overlay_only), report)
     except Exception as failure:
         error = entry.as_error(failure).within(vm=name)
         write_durably(result, report.result(error).to_json())

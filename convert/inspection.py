@@ -17,10 +17,11 @@ from convert.guest import BIOS_BOOT_TYPE, ESP_TYPE
 from convert.linux import fstab
 from convert.tree import text
 from transferd.errors import ConversionError
-from transferd.model import Firmware, Guest, GuestKernel, Warning_
+from transferd.model import Firmware, Guest, GuestKernel, SourceVM, Warning_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from convert.guest import Guest as Appliance
     from convert.tree import Tree
@@ -101,23 +102,31 @@ class Inspection:
         )
 
 
-def inspect(appliance: Appliance, disks: Sequence[str], *, ordered: bool) -> Inspection:
+def inspect(
+    appliance: Appliance,
+    disks: Sequence[str],
+    *,
+    source: SourceVM | None = None,
+    root: str | None = None,  # noqa: ARG001
+    keys: Sequence[Path] = (),  # noqa: ARG001
+) -> Inspection:
     """Finds the guest on the appliance's disks and leaves its file systems mounted.
 
-    `disks` are names for messages, `ordered` whether their order is the guest's own. Raises
+    `disks` are names for messages. Without a source document their order is taken for the guest's. Raises
     ConversionError, saying what was seen on each disk, if there is not exactly one operating system.
     """
-    devices = Devices(tuple(appliance.filesystems()), ordered)
-    root = _root(appliance, devices, disks)
-    appliance.mount(root, "/")
-    mounted, warnings = _mount_others(appliance, devices, root)
+    kinds = {disk.controller for disk in source.disks} if source else set()
+    devices = Devices(tuple(appliance.filesystems()), ordered=len(kinds) <= 1)
+    system = _root(appliance, devices, disks)
+    appliance.mount(system, "/")
+    mounted, warnings = _mount_others(appliance, devices, system)
     types = appliance.partition_types()
     grub = next((path for path in GRUB_CONFIGS if appliance.exists(path)), None)
     systemd = any(appliance.exists(path) for path in SYSTEMD)
     return Inspection(
         devices=devices,
-        root=root,
-        mounted=(root, *mounted),
+        root=system,
+        mounted=(system, *mounted),
         release=_release(appliance),
         arch=_architecture(appliance),
         firmware=Firmware.EFI if ESP_TYPE in types and BIOS_BOOT_TYPE not in types else Firmware.BIOS,
@@ -130,7 +139,7 @@ def inspect(appliance: Appliance, disks: Sequence[str], *, ordered: bool) -> Ins
         kernels=_kernels(appliance, grub),
         agent=any(appliance.exists(path) for path in AGENT),
         rtc="localtime" if "LOCAL" in (text(appliance, "/etc/adjtime") or "").split() else "utc",
-        boot_disk=_boot_disk(appliance, root, len(disks)),
+        boot_disk=_boot_disk(appliance, system, len(disks)),
         warnings=tuple(warnings),
     )
 

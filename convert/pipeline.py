@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from convert.overlay import Overlay
     from convert.tree import Tree
+    from convert.wishes import Wishes
     from transferd.model import ConversionResult, SourceVM
 
 # An initramfs image is the largest file that a plan extends.
@@ -48,7 +49,7 @@ class Request:
     """What to convert. `work` belongs to this conversion alone, across all its runs."""
 
     disks: Sequence[Path]
-    source: SourceVM
+    wishes: Wishes
     work: Path
     overlay_only: bool = False
 
@@ -64,7 +65,7 @@ def demand_all_disks(disks: Sequence[Path], source: SourceVM) -> None:
 
 def apply(request: Request, report: Report) -> ConversionResult:
     """Converts, proves and commits; the result of a success. Raises Error; `report` then tells the rest."""
-    demand_all_disks(request.disks, request.source)
+    demand_all_disks(request.disks, request.wishes.source)
     with locked(request.work):
         if (earlier := _finished_earlier(request, report)) is not None:
             return earlier
@@ -85,7 +86,7 @@ def _finished_earlier(request: Request, report: Report) -> ConversionResult | No
     if not commit.same_disks(record, request.disks):
         raise UsageError(
             f"{request.work} holds the commit of other disks",
-            vm=request.source.name,
+            vm=request.wishes.source.name,
             remedy="give the same disks, or another --state folder",
         )
     if not record.done:
@@ -149,8 +150,8 @@ def opened(disks: Sequence[Path], work: Path, *, disk_format: str, read_only: bo
 def _convert(request: Request, overlays: Sequence[Overlay], report: Report) -> tuple[Inspection, Plan]:
     paths = [made.path for made in overlays]
     with opened(paths, request.work, disk_format="qcow2", read_only=False) as guest:
-        inspection = look(guest, request.disks, request.source, report)
-        plan = draw(guest, inspection, request.source, report)
+        inspection = look(guest, request.disks, request.wishes, report)
+        plan = draw(guest, inspection, request.wishes, report)
         _demand_virtio(report)
         with report.timed("apply", len(plan.changes)):
             for change in plan.changes:
@@ -196,8 +197,8 @@ def _check(request: Request, overlays: Sequence[Overlay], before: Inspection, re
     ):
         report.checks += checks.clean(guest, before.mounted)
         fresh = Report(report.firmware, say=lambda _: None)
-        inspection = look(guest, request.disks, request.source, fresh)
-        plan = draw(guest, inspection, request.source, fresh)
+        inspection = look(guest, request.disks, request.wishes, fresh)
+        plan = draw(guest, inspection, request.wishes, fresh)
         report.checks += checks.converted(guest, inspection, plan, told)
     failed = [f"{check.name}: {check.detail}" for check in report.checks if not check.ok]
     if failed:
@@ -208,13 +209,14 @@ def _check(request: Request, overlays: Sequence[Overlay], before: Inspection, re
         )
 
 
-def look(guest: Guest, disks: Sequence[Path], source: SourceVM, report: Report) -> Inspection:
-    kinds = {disk.controller for disk in source.disks}
+def look(guest: Guest, disks: Sequence[Path], wishes: Wishes, report: Report) -> Inspection:
     with report.timed("inspect"):
-        return inspect(guest, [disk.name for disk in disks], ordered=len(kinds) <= 1)
+        return inspect(
+            guest, [disk.name for disk in disks], source=wishes.source, root=wishes.root, keys=wishes.keys
+        )
 
 
-def draw(tree: Tree, inspection: Inspection, source: SourceVM, report: Report) -> Plan:
+def draw(tree: Tree, inspection: Inspection, wishes: Wishes, report: Report) -> Plan:
     """The plan, from all steps in their order, and with it all that the report says of the guest."""
     draft = Draft(tree)
     parts: list[Contribution] = []
@@ -223,14 +225,14 @@ def draw(tree: Tree, inspection: Inspection, source: SourceVM, report: Report) -
         title = (step.__doc__ or step.__name__).splitlines()[0].rstrip(".")
         report.say(title)
         began = time.monotonic()
-        part = step(draft, inspection, source)
+        part = step(draft, inspection, wishes)
         draft.add(part.changes)
         parts.append(part)
         steps.append(
             Step(name=step.__name__, changes=len(part.changes), elapsed_s=round(time.monotonic() - began, 3))
         )
     plan = Plan(tuple(parts), tuple(steps))
-    report.planned(inspection, plan, capabilities.of(inspection, plan.proofs, source.firmware))
+    report.planned(inspection, plan, capabilities.of(inspection, plan.proofs, wishes.source.firmware))
     return plan
 
 

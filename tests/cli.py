@@ -32,6 +32,19 @@ def ended(run: subprocess.Popen[str], seconds: float = 60) -> subprocess.Complet
     return subprocess.CompletedProcess(run.args, run.returncode, "", said)
 
 
+def peak_memory(run: subprocess.Popen[str]) -> int:
+    """Bytes that a run held at most, once it has ended; its last moments are not seen, but they free.
+
+    Not ru_maxrss, in which Linux counts the memory of whoever started the process, as it was at exec.
+    """
+    most = 0
+    while run.poll() is None:
+        lines = Path(f"/proc/{run.pid}/status").read_text().splitlines()  # a zombie's lacks the line
+        most = max([most, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))])
+        time.sleep(0.02)
+    return most
+
+
 def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
     until = time.monotonic() + seconds
     while not true():

@@ -1,6 +1,6 @@
 """The steps that make a Linux guest run on VirtIO hardware, in their order.
 
-A step is a function (tree, inspection, source) -> Contribution. It reads and decides, and writes nothing;
+A step is a function (tree, inspection, wishes) -> Contribution. It reads and decides, and writes nothing;
 the first line of its docstring is what the user sees while it runs. The order matters in one place: the
 initramfs is last, because it takes in what the steps before it have written.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from convert.inspection import Inspection
     from convert.plan import Contribution
     from convert.tree import Tree
-    from transferd.model import SourceVM
+    from convert.wishes import Wishes
 
-    Step = Callable[[Tree, Inspection, SourceVM], Contribution]
+    Step = Callable[[Tree, Inspection, Wishes], Contribution]
 
 STEPS: tuple[Step, ...] = (use_uuids, keep_names, mask_vmware_tools, bring_virtio)

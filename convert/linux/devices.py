@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convert.devices import Devices
     from convert.inspection import Inspection
     from convert.tree import Tree
-    from transferd.model import SourceVM
+    from convert.wishes import Wishes
 
 STEP = "devices"
 # `root=` and `resume=` of a kernel command line, `RESUME=` of initramfs-tools; never grub's own
@@ -36,7 +36,7 @@ TABLES = {"/etc/fstab": 0, "/etc/crypttab": 1}
 CMDLINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/etc/initramfs-tools/conf.d/resume")
 
 
-def use_uuids(tree: Tree, inspection: Inspection, source: SourceVM) -> Contribution:  # noqa: ARG001 (a step)
+def use_uuids(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:  # noqa: ARG001 (a step)
     """Name disks by their UUIDs."""
     names = Names(inspection.devices)
     changes: list[Change] = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from convert.inspection import Inspection, Kernel
     from convert.tree import Tree
-    from transferd.model import SourceVM
+    from convert.wishes import Wishes
 
 STEP = "initramfs"
 BLOCK = ("virtio_pci", "virtio_blk")
@@ -45,7 +45,7 @@ BEGIN = "# BEGIN transferd: drivers of the hardware that this guest was moved to
 END = "# END transferd\n"
 
 
-def bring_virtio(tree: Tree, inspection: Inspection, source: SourceVM) -> Contribution:  # noqa: ARG001 (a step)
+def bring_virtio(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:  # noqa: ARG001 (a step)
     """Prove VirtIO for every kernel."""
     proofs: list[Proof] = []
     changes: list[Change] = []

@@ -25,7 +25,8 @@ from transferd.model import Warning_
 if TYPE_CHECKING:
     from convert.inspection import Inspection
     from convert.tree import Tree
-    from transferd.model import NicName, SourceVM
+    from convert.wishes import Wishes
+    from transferd.model import NicName
 
 STEP = "network"
 LINKS = "/etc/systemd/network"
@@ -35,10 +36,10 @@ PERMANENT_MAC_SINCE = 245
 HEADER = "# Written by transferd: this NIC keeps the name that it had before the move.\n"
 
 
-def keep_names(tree: Tree, inspection: Inspection, source: SourceVM) -> Contribution:
+def keep_names(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:
     """Pin the names of network interfaces."""
     reader = Reader(tree)
-    known = [Nic(nic.mac, tuple(nic.ips), nic.slot, nic.adapter) for nic in source.nics]
+    known = [Nic(nic.mac, tuple(nic.ips), nic.slot, nic.adapter) for nic in wishes.source.nics]
     nics = resolve(known, clues(reader))
     named = [nic for nic in nics if nic.name is not None]
     changes: list[Change] = []

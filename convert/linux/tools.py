@@ -15,7 +15,7 @@ from transferd.model import Warning_
 if TYPE_CHECKING:
     from convert.inspection import Inspection
     from convert.tree import Tree
-    from transferd.model import SourceVM
+    from convert.wishes import Wishes
 
 STEP = "vmware"
 MASK = "/dev/null"
@@ -32,7 +32,7 @@ UNITS = (
 UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 
 
-def mask_vmware_tools(tree: Tree, inspection: Inspection, source: SourceVM) -> Contribution:  # noqa: ARG001 (a step)
+def mask_vmware_tools(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:  # noqa: ARG001 (a step)
     """Mask VMware's services."""
     changes: list[Change] = []
     warnings: list[Warning_] = []

@@ -7,6 +7,7 @@ from tempfile import NamedTemporaryFile
 
 from convert.devices import Devices, FileSystem
 from convert.inspection import Inspection, Kernel
+from convert.wishes import Wishes
 from transferd.errors import ConversionError
 from transferd.model import Firmware, PowerState, SourceDisk, SourceNic, SourceVM
 
@@ -147,3 +148,7 @@ def source(*nics: SourceNic, capacities: tuple[int, ...] = (1 << 30, 1 << 30)) -
         ],
         nics=list(nics),
     )
+
+
+def wishes(*nics: SourceNic, capacities: tuple[int, ...] = (1 << 30, 1 << 30), **different) -> Wishes:
+    return Wishes(source(*nics, capacities=capacities), **different)

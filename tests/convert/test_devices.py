@@ -9,7 +9,7 @@ import pytest
 from convert.devices import Devices, is_unstable
 from convert.linux import fstab
 from convert.linux.devices import lost_names, use_uuids
-from tests.convert.memory import DATA_UUID, DEVICES, ROOT_UUID, SWAP_UUID, Memory, inspection, source
+from tests.convert.memory import DATA_UUID, DEVICES, ROOT_UUID, SWAP_UUID, Memory, inspection, wishes
 
 FSTAB = f"""\
 # /etc/fstab: static file system information, /dev/sda1 in a comment
@@ -68,7 +68,7 @@ def test_only_names_of_hardware_change_their_meaning(name, unstable):
 
 
 def planned(files: dict[str, str], **facts) -> dict[str, str]:
-    contribution = use_uuids(Memory(files), inspection(**facts), source())
+    contribution = use_uuids(Memory(files), inspection(**facts), wishes())
     return {change.path: change.data.decode("utf-8", "surrogateescape") for change in contribution.changes}
 
 
@@ -90,7 +90,7 @@ proc /proc proc defaults 0 0
 def test_bytes_that_are_no_text_stay_as_they_are():
     files = Memory({"/etc/fstab": b"/dev/sda1 /b\xff ext4 defaults 0 1\n"})
 
-    (change,) = use_uuids(files, inspection(), source()).changes
+    (change,) = use_uuids(files, inspection(), wishes()).changes
 
     assert change.data == f"UUID={ROOT_UUID} ".encode() + b"/b\xff ext4 defaults 0 1\n"
 
@@ -136,7 +136,7 @@ def test_what_only_looks_like_a_root_argument_is_left_alone(content):
 
 def test_a_name_that_cannot_be_resolved_is_reported_and_left():
     contribution = use_uuids(
-        Memory({"/etc/fstab": "/dev/sdz9 /x ext4 defaults 0 0\n"}), inspection(), source()
+        Memory({"/etc/fstab": "/dev/sdz9 /x ext4 defaults 0 0\n"}), inspection(), wishes()
     )
 
     assert contribution.changes == ()
@@ -148,9 +148,9 @@ def test_a_converted_guest_needs_no_more_changes_and_has_no_lost_names():
     tree = Memory({"/etc/fstab": FSTAB, "/boot/grub/grub.cfg": "linux /vmlinuz root=/dev/sda1\n"})
     assert len(lost_names(tree, inspection())) == 3
 
-    converted = tree.after(use_uuids(tree, inspection(), source()).changes)
+    converted = tree.after(use_uuids(tree, inspection(), wishes()).changes)
 
-    assert use_uuids(converted, inspection(), source()).changes == ()
+    assert use_uuids(converted, inspection(), wishes()).changes == ()
     assert lost_names(converted, inspection()) == []
 
 

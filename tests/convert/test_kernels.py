@@ -10,7 +10,7 @@ from convert import capabilities, cpio
 from convert.inspection import Kernel
 from convert.linux.kernels import DROP_IN, bring_virtio, examine
 from convert.linux.segment import read_image
-from tests.convert.memory import KERNEL, SWAP_UUID, Memory, inspection, source
+from tests.convert.memory import KERNEL, SWAP_UUID, Memory, inspection, wishes
 from transferd.model import BlockBus, Firmware
 
 ROOT = "/lib/modules/6.1.0-50-amd64"
@@ -47,7 +47,7 @@ def guest(initrd: bytes, *, dep: str = DEP, builtin: str = "", **files: str) -> 
 
 
 def run(tree: Memory, **facts):
-    return bring_virtio(tree, inspection(**facts), source())
+    return bring_virtio(tree, inspection(**facts), wishes())
 
 
 def listing_of(tree: Memory):

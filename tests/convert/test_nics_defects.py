@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convert.linux.interfaces import Nic
 from convert.linux.network import keep_names
-from tests.convert.memory import Memory, inspection, nic, source
+from tests.convert.memory import Memory, inspection, nic, wishes
 from tests.convert.trees import IFUPDOWN, KEYFILES, PERSISTENT, SCRIPTS, SUSE, A, B, keyfile, resolved
 
 
@@ -32,7 +32,7 @@ def test_c2_a_vlan_with_the_mac_of_its_nic_spoils_no_name_and_takes_none():
         f"{KEYFILES}a.nmconnection": keyfile("ens192", "[ethernet]", f"mac-address={A}"),
         f"{KEYFILES}b.nmconnection": keyfile("ens224", "[ethernet]", f"mac-address={B}"),
     }
-    tree, vm = Memory(files), source(nic(A), nic(B))
+    tree, vm = Memory(files), wishes(nic(A), nic(B))
     contribution = keep_names(tree, inspection(), vm)
 
     assert {found.mac: found.name for found in contribution.nics} == {A: "ens192", B: "ens224"}
@@ -63,7 +63,7 @@ def test_c4_addresses_are_compared_whole():
 
 def test_c5_a_profile_that_holds_mac_and_name_gets_its_naming_files():
     files = {f"{KEYFILES}a.nmconnection": keyfile("lan0", "[ethernet]", f"mac-address={A.upper()}")}
-    contribution = keep_names(Memory(files), inspection(), source(nic(A)))
+    contribution = keep_names(Memory(files), inspection(), wishes(nic(A)))
 
     assert [change.path for change in contribution.changes] == [
         "/etc/systemd/network/10-transferd-lan0.link",
@@ -105,7 +105,7 @@ def test_c8_a_stale_lease_of_another_interface_costs_no_name():
 
 def test_c9_a_rules_file_with_a_comment_alone_stops_nothing():
     files = {PERSISTENT: "# nothing yet\n", IFUPDOWN: "iface ens192 inet dhcp\n"}
-    contribution = keep_names(Memory(files), inspection(), source(nic(A, slot=192)))
+    contribution = keep_names(Memory(files), inspection(), wishes(nic(A, slot=192)))
 
     assert [found.name for found in contribution.nics] == ["ens192"]
     assert len(contribution.changes) == 2

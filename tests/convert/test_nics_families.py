@@ -9,7 +9,7 @@ from convert.linux.network import keep_names
 from convert.linux.resolver import resolve
 from convert.linux.stacks import clues
 from convert.linux.stacks.reading import Reader
-from tests.convert.memory import Memory, inspection, nic, source
+from tests.convert.memory import Memory, inspection, nic, wishes
 from tests.convert.trees import FAMILIES, resolved, written
 
 
@@ -27,7 +27,7 @@ def test_a_folder_of_files_says_what_the_guest_says(family, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_the_naming_files_are_planned_once(family):
-    vm = source(*(nic(each.mac, slot=each.slot, ips=each.ips) for each in family.nics))
+    vm = wishes(*(nic(each.mac, slot=each.slot, ips=each.ips) for each in family.nics))
     tree = Memory(family.files)
     plan = keep_names(tree, inspection(), vm)
 

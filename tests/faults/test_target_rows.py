@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests import dsl
-from tests.cli import DEADLINE, argv, ended, refused, started, transferd, wait_until
+from tests.cli import DEADLINE, argv, ended, peak_memory, refused, started, transferd, wait_until
 from tests.conftest import demand, require
 from transferd.plan import BLOCK
-from transferd.units import KiB, MiB
+from transferd.units import MiB
 
 try:
     from tests.faults.lossy_fs import Faults, LossyFs
@@ -288,14 +287,10 @@ def test_f39_a_bit_that_flips_between_two_attempts_is_found_and_healed(
 # --- storage that is slow, odd or read-only --------------------------------------------------------------
 
 
-def peak_memory(*arguments: object) -> int:
-    """Bytes that a run which must end well held at most; its last moments are not seen, but they free."""
-    most = 0
+def memory_of(*arguments: object) -> int:
+    """Bytes that a run which must end well held at most."""
     with started(*arguments) as run:
-        while run.poll() is None:
-            lines = Path(f"/proc/{run.pid}/status").read_text().splitlines()  # a zombie's lacks the line
-            most = max([most, *(int(line.split()[1]) * KiB for line in lines if line.startswith("VmHWM"))])
-            time.sleep(0.02)
+        most = peak_memory(run)
         done = ended(run)
     assert done.returncode == 0, done.stderr
     return most
@@ -304,10 +299,10 @@ def peak_memory(*arguments: object) -> int:
 def test_f43_a_slow_target_makes_the_copy_wait_and_not_grow(lossy, bad: Path, tmp_path: Path):
     """128 MiB would pile up in memory if they could: they come at once and go at 12 MiB a second."""
     source = dsl.write("AB" * 64, tmp_path / "source")
-    idle = peak_memory("copy", dsl.write("A", tmp_path / "small"), tmp_path / "idle")
+    idle = memory_of("copy", dsl.write("A", tmp_path / "small"), tmp_path / "idle")
     lossy(write_delay=0.01)
 
-    assert peak_memory("copy", source, bad, "--patience", "2s") < idle + 80 * MiB  # the ring has 48
+    assert memory_of("copy", source, bad, "--patience", "2s") < idle + 80 * MiB  # the ring has 48
     assert source.read_bytes() == bad.read_bytes()
 
 
