@@ -1,4 +1,4 @@
-"""What must be true of a converted guest, read again by an appliance that has written nothing.
+"""What must be true of a converted guest, read again from its disks.
 
 A check trusts no step: the file systems go through their own checker, the initramfs is listed anew, names
 are resolved anew, and a whole new plan is drawn, which must have nothing left to do.

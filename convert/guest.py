@@ -186,6 +186,14 @@ class Guest:
         with self._translated("unmount"):
             self._handle.umount_all()
 
+    def reread(self) -> None:
+        """Unmounts and forgets all: what is read from now on comes from the disks, mounted read-only."""
+        with self._translated("read the disks anew"):
+            self._handle.umount_all()
+            self._handle.sync()
+            self._handle.drop_caches(3)
+        self._read_only = True
+
     def damage(self, filesystem: FileSystem) -> str | None:
         """What the checker says of an unmounted file system, None if it is clean or no checker knows it.
 

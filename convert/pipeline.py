@@ -1,11 +1,13 @@
 """The straight line of a conversion: inspect -> plan -> apply on overlays -> check -> commit.
 
     disks -- overlay.create --> overlays -- Guest, inspect --> Inspection -- STEPS --> Plan
-      -- apply --> changed overlays -- a fresh, read-only Guest: checks --> proof -- commit --> disks
+      -- apply --> changed overlays -- reread: checks --> proof -- commit --> disks
 
-One appliance plans and applies; a second one, which has seen nothing of the first, checks. Up to the commit
-the disks are only read, and any failure throws the overlays away. `apply` always demands VirtIO: a guest for
-which it cannot be proven stays as it was, and the result says SATA and e1000e.
+One appliance does it all, because a launch is what a conversion mostly costs. Before the checks it unmounts,
+forgets its caches and mounts read-only, and inspection begins anew: the checks believe the disks and nothing
+that was remembered. Up to the commit the disks are only read, and any failure throws the overlays away.
+`apply` always demands VirtIO: a guest for which it cannot be proven stays as it was, and the result says SATA
+and e1000e.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +72,7 @@ def apply(request: Request, report: Report) -> ConversionResult:
         if (earlier := _finished_earlier(request, report)) is not None:
             return earlier
         with _overlays(request) as overlays:
-            inspection, plan = _convert(request, overlays, report)
-            _check(request, overlays, inspection, report)
+            plan = _convert(request, overlays, report)
             if request.overlay_only or not plan.changes:
                 return report.result()
             record = commit.prepare(request.work, overlays, report.result())
@@ -147,16 +148,20 @@ def opened(disks: Sequence[Path], work: Path, *, disk_format: str, read_only: bo
         yield guest
 
 
-def _convert(request: Request, overlays: Sequence[Overlay], report: Report) -> tuple[Inspection, Plan]:
+def _convert(request: Request, overlays: Sequence[Overlay], report: Report) -> Plan:
     paths = [made.path for made in overlays]
-    with opened(paths, request.work, disk_format="qcow2", read_only=False) as guest:
+    with ExitStack() as stack:
+        with report.timed("launch"):
+            made = opened(paths, request.work, disk_format="qcow2", read_only=False)
+            guest = stack.enter_context(made)
         inspection = look(guest, request.disks, request.wishes, report)
         plan = draw(guest, inspection, request.wishes, report)
         _demand_virtio(report)
         with report.timed("apply", len(plan.changes)):
             for change in plan.changes:
                 perform(guest, change)
-    return inspection, plan
+        _check(request, guest, inspection, report)
+    return plan
 
 
 def perform(guest: Guest, change: Change) -> None:
@@ -187,14 +192,11 @@ def _before(guest: Guest, change: Change) -> str | None:
         local.unlink()
 
 
-def _check(request: Request, overlays: Sequence[Overlay], before: Inspection, report: Report) -> None:
-    """Opens the overlays anew and looks for what must be true now. What is not ends the conversion."""
-    paths = [made.path for made in overlays]
+def _check(request: Request, guest: Guest, before: Inspection, report: Report) -> None:
+    """Reads the overlays anew and looks for what must be true now. What is not ends the conversion."""
     told = report.result()
-    with (
-        report.timed("check"),
-        opened(paths, request.work, disk_format="qcow2", read_only=True) as guest,
-    ):
+    with report.timed("check"):
+        guest.reread()
         report.checks += checks.clean(guest, before.mounted)
         fresh = Report(report.firmware, say=lambda _: None)
         inspection = look(guest, request.disks, request.wishes, fresh)
