@@ -16,7 +16,7 @@ from bench import race
 from bench.disks import REDUCED
 from tests.conftest import require
 
-PEERS = (["nbdkit", "--version"], ["nbdcopy", "--version"], ["qemu-img", "--version"])
+PEERS = tuple([tool, "--version"] for tool in ("nbdkit", "nbdcopy", "qemu-img", "virt-v2v"))
 
 
 @pytest.hookimpl(tryfirst=True)

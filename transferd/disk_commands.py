@@ -72,16 +72,7 @@ def copy_command(
             raise UsageError("with --vcenter give --vm NAME and TARGET only")
         job = partial(_copy_vm_disk, vcenter, vm, disk or 0, Path(paths[0]), chosen)
     target = Path(paths[-1])
-    options.require_writable(result, report_file)
-    options.require_apart(
-        {
-            "the source": Path(paths[0]) if vcenter is None else None,
-            "the target": target,
-            "--journal": chosen.journal_for(target),
-            "--result": result,
-            "--report": report_file,
-        }
-    )
+    _require_places(target, chosen, result, report_file, source=Path(paths[0]) if vcenter is None else None)
     _finish(job, chosen, progress, metrics, report_file, result)
 
 
@@ -117,7 +108,7 @@ def delta_command(
         patience=patience,
     )
     options.require_change_id(since)
-    options.require_writable(result, report_file)
+    _require_places(target, chosen, result, report_file)
 
     async def work(how: copy.How) -> copy.Copied:
         from transferd import standalone  # noqa: PLC0415 (pyVmomi: only where vSphere is spoken to)
@@ -127,6 +118,22 @@ def delta_command(
             return await standalone.delta(opened, vm, disk, target, chosen.journal_for(target), since, how)
 
     _finish(work, chosen, progress, metrics, report_file, result)
+
+
+def _require_places(
+    target: Path, chosen: CopyOptions, result: Path | None, page: Path | None, source: Path | None = None
+) -> None:
+    """UsageError if a document cannot be written, or would be written over a disk or another document."""
+    options.require_writable(result, page)
+    options.require_apart(
+        {
+            "the source": source,
+            "the target": target,
+            "--journal": chosen.journal_for(target),
+            "--result": result,
+            "--report": page,
+        }
+    )
 
 
 Work = Callable[[copy.How], Coroutine[Any, Any, copy.Copied]]

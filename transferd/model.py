@@ -257,6 +257,21 @@ class Check(Document):
     detail: str
 
 
+class Rehearsal(Document):
+    """A boot of the converted guest on overlays that are thrown away: how far it came, and what tells so.
+
+    login: a login prompt on the serial console; sentinel: the text that was asked for; failed: the guest said
+    that it cannot go on, or did not say what was asked for; unknown: it said nothing that proves either.
+    """
+
+    outcome: Literal["login", "sentinel", "failed", "unknown"]
+    seen: str = Field(description="what decided")
+    seconds: float
+    serial_log: str = Field(description="path; the guest's own words: escape them before showing them")
+    screenshot: str | None = Field(None, description="path of a PNG: the screen when it was decided")
+    last_lines: list[str] = Field(default_factory=list, description="of the serial console, escaped")
+
+
 class DiskRange(Document):
     """Bytes of one disk; `disk` is its position in the argument list, counted from 0."""
 
@@ -305,6 +320,7 @@ class ConversionResult(Result):
     steps: list[Step] = Field(default_factory=list)
     warnings: list[Warning_] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
+    rehearsal: Rehearsal | None = Field(None, description="None: the converted guest was not booted")
     written: list[DiskRange] = Field(default_factory=list)
     digest_converted: list[str] = Field(default_factory=list, description="one per disk, in order")
     untouched: Untouched | None = None
@@ -338,6 +354,14 @@ class MigrationState(Document):
     power: PowerState | None = Field(None, description="before the shutdown that is ours; None: not yet")
     rounds: list[RoundState] = Field(default_factory=list)
     downtime: list[TimedStep] = Field(default_factory=list)
+
+
+class RehearsedRound(Document):
+    """`rehearsal.json`: what became of the guest on the disks as they were after this round."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    round: int
+    result: ConversionResult
 
 
 # --- what people write -----------------------------------------------------------------------------------
@@ -386,6 +410,16 @@ class Shutdown(Written):
     timeout: str = "5m"
 
 
+class RehearsalWishes(Written):
+    """How a rehearsal's boot is judged. `anyway`: cut over although it failed."""
+
+    sentinel: str | None = Field(
+        None, min_length=1, max_length=256, description="text on the serial console; default: a login prompt"
+    )
+    timeout: str | None = Field(None, description="for the boot; default 3m with KVM, 10m without")
+    anyway: bool = False
+
+
 class ManifestRequest(Written):
     """What the target cluster needs to know: claim and network names that only the operator has."""
 
@@ -411,6 +445,10 @@ class MigrationSpec(Written):
     precopy: Precopy = Precopy()
     cutover: str = Field("now", description="now, signal (SIGUSR1), or a time as RFC 3339")
     convert: Literal["required", "auto", "none"] = "auto"
+    rehearse: bool = Field(
+        default=False, description="boot the converted guest on overlays, and only then cut over, or commit"
+    )
+    rehearsal: RehearsalWishes = RehearsalWishes()
     verify: str = Field("target", description="target, sample:PCT, full or none, as of transferd copy")
     manifest: ManifestRequest | None = None
 

@@ -13,7 +13,7 @@ PACKAGES='
     python3 python3-venv python3-guestfs python3-hivex
     libguestfs-tools libguestfs-xfs linux-image-cloud-amd64
     qemu-system-x86 qemu-utils ovmf
-    debootstrap debian-archive-keyring
+    debootstrap debian-archive-keyring virt-v2v
     gcc libc6-dev make pkg-config dpkg-dev
     git cpio zstd xz-utils
     strace fuse3 dmsetup e2fsprogs mount openssl

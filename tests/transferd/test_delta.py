@@ -76,6 +76,15 @@ def test_a_delta_onto_another_state_than_was_said_is_refused(copies, vsphere):
     assert vsphere.snapshots(NAME) == []
 
 
+def test_a_delta_never_writes_its_result_over_the_target(copies):
+    done = copies.run("copy")
+    before = copies.target.read_bytes()
+    command = ("delta", copies.target, *copies.where, "--since", done["change_id"], "--result", copies.target)
+
+    refused(transferd(*command), 2, "--result", "the same file as the target")
+    assert copies.target.read_bytes() == before
+
+
 def test_a_delta_without_a_copy_is_refused(copies):
     refused(transferd("delta", copies.target, *copies.where, "--since", "52/1"), 2)
     assert not copies.target.exists()
