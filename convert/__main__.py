@@ -6,6 +6,7 @@ its caller has one place to look. Progress goes to stderr, answers to stdout.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from convert import manifest, pipeline
+from convert.console import SENTINEL
 from convert.files import load, write_durably
 from convert.inspection import inspect as inspect_guest
 from convert.lifeline import ENDING
@@ -24,7 +26,8 @@ from convert.linux.kernels import examine
 from convert.nics import NicList, answer
 from convert.overlay import disk_size
 from convert.plan import PlanDocument
-from convert.report import Report
+from convert.rehearsal import Boot
+from convert.report import Report, escaped
 from convert.wishes import Wishes
 from transferd import entry
 from transferd.errors import Cancelled, UsageError, printable
@@ -52,7 +55,9 @@ SourceFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Root = Annotated[
     str | None,
-    typer.Option(help="Which system, where there are several: its root's UUID or DISK:PARTITION."),
+    typer.Option(
+        help="Which system, if several: its root's UUID, DISK:PARTITION (from 0:1) or /dev/VG/LV."
+    ),
 ]
 Keys = Annotated[list[Path], typer.Option("--key", help="A file that holds a LUKS key; may be repeated.")]
 Packages = Annotated[
@@ -80,7 +85,7 @@ def inspect(
     """Say what the guest is and what it can do; nothing is written."""
     with _read_only(disks) as (guest, names):
         found = inspect_guest(guest, names, root=root, keys=keys)
-        document = found.document([proof.document() for proof in examine(guest, found)])
+        document = escaped(found.document([proof.document() for proof in examine(guest, found)]))
     if as_json:
         print(document.to_json(), end="")
     else:
@@ -103,12 +108,12 @@ def plan(
     report = Report(vm.firmware, _say)
     pipeline.demand_all_disks(disks, vm)
     with _read_only(disks) as (guest, _):
-        inspection = pipeline.look(guest, disks, wishes, report)
+        inspection = pipeline.look(guest, disks, wishes, report, check=True)
         drawn = pipeline.draw(guest, inspection, wishes, report)
     document = PlanDocument(
         guest=report.guest,
         caps=report.caps or Caps.without_virtio(vm.firmware),
-        nics=drawn.nics,
+        nics=list(report.nics),
         changes=[change.document() for change in drawn.changes],
         warnings=list(report.warnings),
     )
@@ -133,6 +138,15 @@ def apply(
     overlay_only: Annotated[
         bool, typer.Option("--overlay-only", help="Rehearse: the disks stay as they are.")
     ] = False,
+    boot: Annotated[
+        bool, typer.Option("--boot", help="Boot the converted overlays; commit only if that does not fail.")
+    ] = False,
+    boot_timeout: Annotated[
+        float | None, typer.Option(min=1, max=86400, help="Seconds. Default: 180 with KVM, 600 without.")
+    ] = None,
+    boot_sentinel: Annotated[
+        str | None, typer.Option(help="Text on the serial console that proves it. Default: a login prompt.")
+    ] = None,
 ) -> None:
     """Convert, check, commit. A run that was interrupted while committing is completed."""
     report = Report(Firmware.BIOS, _say)
@@ -143,7 +157,8 @@ def apply(
         report.firmware = vm.firmware
         work = (state or Path(f"transferd-{_folder_name(vm.name)}")) / "convert"
         wishes = Wishes(vm, root, tuple(keys), guest_packages, rebuild_initramfs)
-        done = pipeline.apply(pipeline.Request(disks, wishes, work, overlay_only), report)
+        judged = _boot(boot, boot_timeout, boot_sentinel)
+        done = pipeline.apply(pipeline.Request(disks, wishes, work, overlay_only, judged), report)
     except Exception as failure:
         error = entry.as_error(failure).within(vm=name)
         write_durably(result, report.result(error).to_json())
@@ -156,6 +171,14 @@ def apply(
         if overlay_only
         else f"converted: {len(done.checks)} checks passed"
     )
+
+
+def _boot(wanted: bool, timeout: float | None, sentinel: str | None) -> Boot | None:
+    if not wanted and (timeout is not None or sentinel is not None):
+        raise UsageError("--boot-timeout and --boot-sentinel: nothing is booted", remedy="give --boot, too")
+    if sentinel is not None and not 0 < len(os.fsencode(sentinel)) <= SENTINEL:
+        raise UsageError(f"--boot-sentinel: not 1 to {SENTINEL} bytes")
+    return Boot(sentinel, timeout) if wanted else None
 
 
 @app.command("manifest")
@@ -183,7 +206,7 @@ def name_nics(
     told, unread = answer(root, load(nics, NicList))
     for problem in unread:
         _say(f"warning: {problem}")
-    print(told.to_json(), end="")
+    print(escaped(told).to_json(), end="")
 
 
 def _load_source(path: Path) -> SourceVM:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convert.linux import devices, network, tools
+from convert import health
+from convert.linux import devices, network, services, vmware
 from transferd.model import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from convert.devices import FileSystem
     from convert.guest import Guest
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from transferd.model import ConversionResult
 
 
-def clean(guest: Guest, filesystems: Iterable[FileSystem]) -> Iterator[Check]:
-    """For file systems that are not mounted."""
-    for filesystem in filesystems:
-        damage = guest.damage(filesystem)
-        name = f"file system {filesystem.uuid or filesystem.device} is clean"
-        yield Check(name=name, ok=damage is None, detail=damage or f"{filesystem.kind} checked")
+def clean(guest: Guest, filesystems: Sequence[FileSystem], keys: Sequence[Path]) -> Iterator[Check]:
+    """For file systems that are not mounted, and for which there is a checker."""
+    guest.unlock(keys)
+    found = {finding.filesystem.device: finding for finding in guest.check(filesystems)}
+    for filesystem in {filesystem.device: filesystem for filesystem in filesystems}.values():
+        if health.script(filesystem, filesystem.device, thorough=True):
+            finding = found.get(filesystem.device)
+            name = f"file system {filesystem.uuid or filesystem.device} is clean"
+            detail = finding.problem if finding else f"{filesystem.kind} checked"
+            yield Check(name=name, ok=finding is None or not finding.harmful, detail=detail)
 
 
 def converted(tree: Tree, inspection: Inspection, plan: Plan, told: ConversionResult) -> Iterator[Check]:
@@ -65,7 +71,10 @@ def _names(tree: Tree, inspection: Inspection, told: ConversionResult) -> Iterat
 
 
 def _masks(tree: Tree) -> Iterator[Check]:
-    for unit in tools.installed(tree):
-        target = tree.link(f"{tools.MASKS}/{unit}")
-        detail = f"{tools.MASKS}/{unit} -> {target or 'not a link'}"
-        yield Check(name=f"{unit} is masked", ok=target == tools.MASK, detail=detail)
+    """A unit of the administrator's own in that place stays, and a warning has told of it."""
+    for unit in vmware.installed(tree):
+        path = f"{services.MASKS}/{unit}"
+        target = tree.link(path)
+        own = target is None and tree.exists(path)
+        detail = "the administrator's own unit was left" if own else f"{path} -> {target or 'nothing'}"
+        yield Check(name=f"{unit} is masked", ok=own or target == services.MASK, detail=detail)

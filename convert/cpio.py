@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """One entry of an archive that was read; `text` is None where it was not asked for."""
+    """One entry of an archive that was read. `text`: a link's target, and content that was asked for."""
 
     name: str
     mode: int
@@ -69,6 +69,10 @@ def file(name: str, data: bytes, mode: int = 0o644) -> Entry:
     return Entry(name, stat.S_IFREG | mode, data)
 
 
+def link(name: str, target: str) -> Entry:
+    return Entry(name, stat.S_IFLNK | 0o777, target.encode("utf-8", "surrogateescape"))
+
+
 def padding(length: int, alignment: int) -> bytes:
     return bytes(-length % alignment)
 
@@ -89,8 +93,8 @@ def segment(entries: Iterable[Entry]) -> bytes:
 def read(reader: Reader, wanted: Callable[[str], bool], text_limit: int) -> Iterator[Found]:
     """The entries of the archives that follow one another in `reader`, until its end.
 
-    The content of regular files for which `wanted(name)` holds is kept when it has at most `text_limit`
-    bytes. Raises Malformed.
+    Kept are the targets of links, and the content of regular files for which `wanted(name)` holds when it
+    has at most `text_limit` bytes. Raises Malformed.
     """
     while not reader.at_end():
         yield from _archive(reader, wanted, text_limit)
@@ -101,10 +105,14 @@ def _archive(reader: Reader, wanted: Callable[[str], bool], text_limit: int) -> 
         mode, size, name = _header(reader)
         if name == TRAILER:
             return
-        keep = stat.S_ISREG(mode) and size <= text_limit and wanted(name)
+        keep = (stat.S_ISREG(mode) and size <= text_limit and wanted(name)) or _is_target(mode, size)
         text = reader.take(size) if keep else None
         _skip(reader, -size % 4 if keep else size + -size % 4)
         yield Found(name, mode, size, text)
+
+
+def _is_target(mode: int, size: int) -> bool:
+    return stat.S_ISLNK(mode) and size <= NAME_LIMIT
 
 
 def _header(reader: Reader) -> tuple[int, int, str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-SUFFIXES = (".gz", ".xz", ".zst", ".ko")
+PACKINGS = (".gz", ".xz", ".zst")
+SUFFIXES = (*PACKINGS, ".ko")
 
 
 def name_of(path: str) -> str:
@@ -18,6 +19,15 @@ def name_of(path: str) -> str:
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     return name.replace("-", "_")
+
+
+def is_module(path: str) -> bool:
+    return path.removesuffix(packing(path)).endswith(".ko")
+
+
+def packing(path: str) -> str:
+    """The suffix of a compression, or nothing."""
+    return next((suffix for suffix in PACKINGS if path.endswith(suffix)), "")
 
 
 @dataclass(frozen=True)

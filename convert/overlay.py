@@ -74,6 +74,14 @@ def create(disks: Sequence[Path], folder: Path) -> list[Overlay]:
     return overlays
 
 
+def layer(overlay: Overlay, folder: Path) -> Path:
+    """A second overlay, on top of `overlay`: for writes that nobody will keep."""
+    path = folder / f"layer-{overlay.position}.qcow2"
+    below = str(overlay.path.absolute())
+    _qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, str(path), overlay=overlay)
+    return path
+
+
 def written(overlay: Overlay) -> list[DiskRange]:
     """What the overlay holds itself, merged and cut to the disk's size, in order."""
     answer = _qemu_img("map", "--output=json", "-f", "qcow2", str(overlay.path), overlay=overlay)

@@ -16,15 +16,15 @@ import shutil
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convert import accel, capabilities, checks, commit, overlay
+from convert import accel, capabilities, checks, commit, overlay, rehearsal
 from convert.files import locked
 from convert.guest import Guest
 from convert.inspection import Inspection, inspect
-from convert.linux import STEPS
+from convert.linux import STEPS, agent, rebuild, selinux
 from convert.plan import Change, Contribution, Draft, Plan
 from convert.report import Report
 from convert.tree import MIB, digest, file_digest
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # An initramfs image is the largest file that a plan extends.
 APPEND_LIMIT = 1024 * MIB
+# The largest file that one rewrites is debconf's (convert.linux.disks.debconf).
+WRITE_LIMIT = 16 * MIB
 # An overlay of a Debian guest takes 10 MiB, its image on the host 40 MiB. QEMU pauses a machine whose
 # overlay runs out of space instead of failing, so that is found out before.
 SPACE = 256 * MIB
@@ -54,6 +56,7 @@ class Request:
     wishes: Wishes
     work: Path
     overlay_only: bool = False
+    boot: rehearsal.Boot | None = None
 
 
 def demand_all_disks(disks: Sequence[Path], source: SourceVM) -> None:
@@ -73,6 +76,9 @@ def apply(request: Request, report: Report) -> ConversionResult:
             return earlier
         with _overlays(request) as overlays:
             plan = _convert(request, overlays, report)
+            if request.boot is not None and report.caps is not None:
+                source = request.wishes.source
+                rehearsal.prove(request.boot, overlays, source, report.caps, request.work, report)
             if request.overlay_only or not plan.changes:
                 return report.result()
             record = commit.prepare(request.work, overlays, report.result())
@@ -95,6 +101,7 @@ def _finished_earlier(request: Request, report: Report) -> ConversionResult | No
         return _finish(request, record, report)
     if commit.holds(record):
         report.say("already converted")
+        _discard(request.work)
         return record.result
     commit.drop(request.work)
     return None
@@ -103,10 +110,12 @@ def _finished_earlier(request: Request, report: Report) -> ConversionResult | No
 def _finish(request: Request, record: commit.Record, report: Report) -> ConversionResult:
     try:
         with report.timed("commit"):
-            return commit.finish(request.work, record)
+            result = commit.finish(request.work, record)
     except Cancelled as stopped:
         stopped.remedy = "run the same command again: it finishes the commit"
         raise
+    _discard(request.work)
+    return result
 
 
 @contextmanager
@@ -126,7 +135,7 @@ def _overlays(request: Request) -> Iterator[list[Overlay]]:
 
 
 def _discard(work: Path) -> None:
-    """What a run that was killed before its commit has left behind."""
+    """What a run that was killed has left behind. Not while a commit is to be finished: it needs its deltas."""
     for pattern in ("overlay-*", "delta-*", "scratch*"):
         for old in work.glob(pattern):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -154,11 +163,11 @@ def _convert(request: Request, overlays: Sequence[Overlay], report: Report) -> P
         with report.timed("launch"):
             made = opened(paths, request.work, disk_format="qcow2", read_only=False)
             guest = stack.enter_context(made)
-        inspection = look(guest, request.disks, request.wishes, report)
+        inspection = look(guest, request.disks, request.wishes, report, check=True)
         plan = draw(guest, inspection, request.wishes, report)
         _demand_virtio(report)
         with report.timed("apply", len(plan.changes)):
-            for change in plan.changes:
+            for change in sorted(plan.changes, key=lambda change: change.action == "run"):
                 perform(guest, change)
         _check(request, guest, inspection, report)
     return plan
@@ -177,13 +186,17 @@ def perform(guest: Guest, change: Change) -> None:
             guest.symlink(change.path, change.data.decode())
         case "remove":
             guest.remove(change.path)
+        case "run":
+            rebuild.run(guest, change)
+    if change.label is not None:
+        guest.set_selinux_label(change.path, change.label)
 
 
 def _before(guest: Guest, change: Change) -> str | None:
     if change.action == "symlink" and guest.link(change.path) is not None:
         return None
-    if change.action != "append":
-        content = guest.read(change.path)
+    if change.action not in ("append", "run"):
+        content = guest.read(change.path, WRITE_LIMIT)
         return None if content is None else digest(content)
     local = guest.fetch(change.path, APPEND_LIMIT)
     try:
@@ -197,7 +210,7 @@ def _check(request: Request, guest: Guest, before: Inspection, report: Report) -
     told = report.result()
     with report.timed("check"):
         guest.reread()
-        report.checks += checks.clean(guest, before.mounted)
+        report.checks += checks.clean(guest, before.mounted, request.wishes.keys)
         fresh = Report(report.firmware, say=lambda _: None)
         inspection = look(guest, request.disks, request.wishes, fresh)
         plan = draw(guest, inspection, request.wishes, fresh)
@@ -211,11 +224,13 @@ def _check(request: Request, guest: Guest, before: Inspection, report: Report) -
         )
 
 
-def look(guest: Guest, disks: Sequence[Path], wishes: Wishes, report: Report) -> Inspection:
+def look(
+    guest: Guest, disks: Sequence[Path], wishes: Wishes, report: Report, *, check: bool = False
+) -> Inspection:
+    """`check`: let the file systems' own checkers look before anything is written."""
+    names = [disk.name for disk in disks]
     with report.timed("inspect"):
-        return inspect(
-            guest, [disk.name for disk in disks], source=wishes.source, root=wishes.root, keys=wishes.keys
-        )
+        return inspect(guest, names, source=wishes.source, root=wishes.root, keys=wishes.keys, check=check)
 
 
 def draw(tree: Tree, inspection: Inspection, wishes: Wishes, report: Report) -> Plan:
@@ -233,8 +248,9 @@ def draw(tree: Tree, inspection: Inspection, wishes: Wishes, report: Report) -> 
         steps.append(
             Step(name=step.__name__, changes=len(part.changes), elapsed_s=round(time.monotonic() - began, 3))
         )
-    plan = Plan(tuple(parts), tuple(steps))
-    report.planned(inspection, plan, capabilities.of(inspection, plan.proofs, wishes.source.firmware))
+    plan = Plan(tuple(selinux.labelled(tree, inspection, parts)), tuple(steps))
+    converted = replace(inspection, agent=inspection.agent or agent.present(draft))
+    report.planned(inspection, plan, capabilities.of(converted, plan.proofs, wishes.source.firmware))
     return plan
 
 

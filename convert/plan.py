@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from convert.tree import TEXT_LIMIT, digest, encoded
-from transferd.errors import ConversionError
+from transferd.errors import ConversionError, printable
 from transferd.model import Caps, Document, Guest, NicName, Step, Warning_
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from convert.capabilities import Proof
     from convert.tree import Tree
 
-Action = Literal["write", "append", "symlink", "remove"]
+Action = Literal["write", "append", "symlink", "remove", "run", "label"]
+
+# Changes whose outcome is no matter of a file's text.
+UNSEEN = frozenset({"append", "run", "label"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Change:
     """One change to one path. `before` is the digest of the file it was planned on, None if there is none.
 
     write: `data` is the whole new content. append: `data` goes behind the old content. symlink: `data` is
-    the target. `binary` says what `data` is when it is not text. `mode` is permission bits.
+    the target. run: the guest's program `argv` makes the file anew, after all other changes; `data` shows
+    it. label: nothing but the label. `binary` says what `data` is when it is not text. `mode` is permission
+    bits. `label` is the SELinux context that the path gets, None to leave it as it comes.
     """
 
     path: str
@@ -45,19 +50,22 @@ class Change:
     mode: int | None = None
     data: bytes = b""
     binary: str | None = None
+    label: str | None = None
+    argv: tuple[str, ...] = ()
 
     def document(self) -> ChangeDocument:
         shown = self.data.decode("utf-8", "backslashreplace")
         blob = BinaryDocument(description=self.binary or "", size=len(self.data), digest=digest(self.data))
         return ChangeDocument(
-            path=self.path,
+            path=printable(self.path),
             action=self.action,
             before=self.before,
             mode=None if self.mode is None else f"{self.mode:04o}",
-            content=shown if self.action in ("write", "symlink") and not self.binary else None,
+            content=shown if self.action in ("write", "symlink", "run") and not self.binary else None,
             binary=blob if self.binary else None,
-            reason=self.reason,
+            reason=printable(self.reason),
             step=self.step,
+            label=self.label and printable(self.label),
         )
 
 
@@ -114,8 +122,8 @@ class Draft:
         self._changes: dict[str, Change] = {}
 
     def add(self, changes: tuple[Change, ...]) -> None:
-        """Appends are not kept: no step reads a binary file that an earlier one extends."""
-        self._changes |= {change.path: change for change in changes if change.action != "append"}
+        """Images are not kept: no step reads a binary file that an earlier one extends or makes anew."""
+        self._changes |= {change.path: change for change in changes if change.action not in UNSEEN}
 
     def read(self, path: str, limit: int = TEXT_LIMIT) -> bytes | None:
         change = self._changes.get(path)
@@ -154,6 +162,10 @@ class Draft:
     def free(self, folder: str) -> int:
         return self._base.free(folder)
 
+    def label(self, path: str) -> str | None:
+        change = self._changes.get(path)
+        return self._base.label(path) if change is None or change.label is None else change.label
+
 
 class BinaryDocument(Document):
     """Content that is not shown: what it is, bytes, digest."""
@@ -164,7 +176,8 @@ class BinaryDocument(Document):
 
 
 class ChangeDocument(Document):
-    """One line of the plan as users read it. `content` is a symlink's target or a text file's whole text."""
+    """One line of the plan as users read it. `content` is a symlink's target, a text file's whole text, or
+    the command that is run. `label` is the SELinux context that the path gets."""
 
     path: str
     action: Action
@@ -174,6 +187,7 @@ class ChangeDocument(Document):
     binary: BinaryDocument | None
     reason: str
     step: str
+    label: str | None = None
 
 
 class PlanDocument(Document):

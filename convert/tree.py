@@ -24,7 +24,8 @@ class Tree(Protocol):
     `read` gives None where there is no regular file, and raises ConversionError above `limit` bytes.
     `link` is the target of a symbolic link, None for anything else. `names` is sorted, empty where there
     is no folder. `fetch` brings a large file to the host. `mode` is the permission bits of a file that
-    exists. `free` is in bytes. `tail` is the last `length` bytes of a file of any size, or nothing.
+    exists. `free` is in bytes. `tail` is the last `length` bytes of a file of any size, or nothing. `label`
+    is the SELinux context of what is there, None where it has none.
     """
 
     def read(self, path: str, limit: int = TEXT_LIMIT) -> bytes | None: ...
@@ -42,6 +43,8 @@ class Tree(Protocol):
     def mode(self, path: str) -> int: ...
 
     def free(self, folder: str) -> int: ...
+
+    def label(self, path: str) -> str | None: ...
 
 
 def text(tree: Tree, path: str) -> str | None:

@@ -47,6 +47,19 @@ def test_identity_is_read_from_between_its_markers():
     assert it.failed_units == ["networking.service"]
 
 
+def test_a_bond_hides_neither_its_ports_macs_nor_is_it_a_nic():
+    first, second = "00:50:56:00:00:01", "00:50:56:00:00:02"
+    network = [
+        {"ifname": "ens192", "address": first, "addr_info": [], "flags": ["SLAVE"], "master": "bond0"},
+        {"ifname": "ens224", "address": first, "permaddr": second, "addr_info": [], "master": "bond0"},
+        {"ifname": "bond0", "address": first, "addr_info": [], "flags": ["MASTER"]},
+        {"ifname": "bond0.100", "address": first, "addr_info": [], "link": "bond0"},
+    ]
+    it = read_identity(block(json.dumps({**FACTS, "network": network})))
+
+    assert it.nics == {first: "ens192", second: "ens224"}
+
+
 @pytest.mark.parametrize(
     "console",
     [
@@ -80,8 +93,30 @@ def test_vmware_hardware_numbers_its_slots_as_vmware_does():
     words = argv([Path("/images/a.img")], Hardware.VMWARE, mac=MAC)
 
     assert "pcie-root-port,id=port2,chassis=2,port=2,slot=192" in words
-    assert f"vmxnet3,bus=port2,netdev=net,mac={MAC}" in words
+    assert f"vmxnet3,bus=port2,netdev=net0,mac={MAC},romfile=" in words
     assert not any("virtio" in word for word in words)
+
+
+@pytest.mark.parametrize("hardware", Hardware)
+def test_every_nic_has_its_own_port_and_every_link_its_own_hub(hardware):
+    words = argv([Path("/a.img"), Path("/b.img")], hardware, mac=MAC, more_macs=["00:50:56:00:00:02"])
+
+    ports = [word for word in words if word.startswith("pcie-root-port")]
+    assert len(ports) == len(set(ports)) == (3 if hardware is Hardware.VMWARE else 4)
+    assert any("netdev=net1,mac=00:50:56:00:00:02," in word for word in words)
+    assert [word for word in words if word.startswith("hubport")] == [
+        "hubport,id=net0,hubid=0",
+        "hubport,id=net1,hubid=1",
+    ]
+
+
+def test_uefi_keeps_its_variables_to_itself():
+    words = argv([Path("/a.img")], Hardware.VIRTIO, mac=MAC, variables=Path("/images/n,v.fd"))
+
+    flash = [word for word in words if "if=pflash" in word]
+    assert "readonly=on" in flash[0]
+    assert "snapshot=on" in flash[1]
+    assert flash[1].endswith("file=/images/n,,v.fd")
 
 
 @pytest.mark.boot

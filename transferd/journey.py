@@ -8,12 +8,38 @@ from __future__ import annotations
 
 import time
 import uuid
+from enum import StrEnum
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from transferd.errors import UsageError
-from transferd.model import MigrationState, PowerState, RoundState, SourceVM, Stage, TimedStep
+from transferd.model import Document, PowerState, RoundState, SourceVM, TimedStep
 from transferd.state import State, write_text
 from transferd.vsphere.snapshots import PREFIX
+
+
+class Stage(StrEnum):
+    """How far a migration is. A restart goes on from here."""
+
+    PRECOPY = "precopy"
+    CUTOVER = "cutover"  # the source is being, or has been, shut down by us
+    CONVERSION = "conversion"  # the disks are complete; what is on them is the converter's now
+    DONE = "done"
+
+
+class MigrationState(Document):
+    """`migration.json`: what a restart must know. Written before each step that changes the source."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    id: str
+    vm: str = Field(description="instanceUuid of the VM")
+    attempt: int = 0
+    stage: Stage = Stage.PRECOPY
+    power: PowerState | None = Field(None, description="before the shutdown that is ours; None: not yet")
+    rounds: list[RoundState] = Field(default_factory=list)
+    downtime: list[TimedStep] = Field(default_factory=list)
 
 
 class Journey:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from transferd import conversion, downtime, rounds, units, vddk
+from transferd import conversion, downtime, rehearsal, rounds, units, vddk
 from transferd.areas import ChangesUnknown
 from transferd.backends.file_target import FileTarget
 from transferd.copy import How, proof
@@ -26,7 +26,7 @@ from transferd.errors import IntegrityError, UsageError
 from transferd.extents import Range
 from transferd.failpoint import reached
 from transferd.journal import Journal
-from transferd.journey import Journey
+from transferd.journey import Journey, Stage
 from transferd.limits import Means, Permit
 from transferd.model import (
     Caps,
@@ -37,7 +37,6 @@ from transferd.model import (
     PowerState,
     Result,
     SourceVM,
-    Stage,
     Untouched,
     Warning_,
 )
@@ -65,9 +64,9 @@ async def migrate(spec: MigrationSpec, access: Access, state: State, progress: P
     if journey.now.stage is Stage.DONE:
         progress.say(f"{line.vm.name}: was migrated already; remove {state.folder} to begin anew")
         return state.finished()
-    await rehearse(spec, line)
+    await probe(spec, line)
     if spec.mode == "warm" and journey.now.stage is Stage.PRECOPY:
-        await _precopy(line, schedule, converts=spec.convert != "none")
+        await _precopy(spec, line, schedule)
     async with source_off(spec, line):
         result = await _cut_over(spec, line)
     state.write(state.result, result)
@@ -95,15 +94,18 @@ async def begin(
     return Line(access, vm, paths, state, journey, how, progress)
 
 
-async def _precopy(line: Line, schedule: Schedule, *, converts: bool) -> None:
-    """Rounds while the VM runs, until the schedule says that it is time."""
+async def _precopy(spec: MigrationSpec, line: Line, schedule: Schedule) -> None:
+    """Rounds while the VM runs, until the schedule says that it is time and no rehearsal forbids it."""
     journey = line.journey
     while True:
         await precopy_round(line)
-        predicted = downtime.predict(journey.now.rounds, converts=converts)
+        if await rehearsal.after_round(spec, line):
+            continue  # what was written during the rehearsal is copied while the VM still runs
+        predicted = downtime.predict(journey.now.rounds, converts=spec.convert != "none")
         if predicted is not None:
             line.progress.say(f"{line.vm.name}: predicted downtime {predicted.total:.0f} s")
         if schedule.due(journey.now.rounds, predicted):
+            rehearsal.require_passed(spec, line)
             return
         reached("waiting")
         await schedule.wait(journey.now.rounds[-1].began)
@@ -223,6 +225,7 @@ async def _cut_over(spec: MigrationSpec, line: Line) -> ConversionResult:
     return result.model_copy(
         update={
             "warnings": [*result.warnings, *left],
+            "rehearsal": result.rehearsal or rehearsal.found(state),
             "rounds": journey.now.rounds,
             "downtime": steps,
             "downtime_s": round(sum(each.seconds for each in steps), 3),
@@ -260,15 +263,16 @@ def _heed_concerns(spec: MigrationSpec, line: Line) -> None:
         )
 
 
-async def rehearse(spec: MigrationSpec, line: Line) -> None:
+async def probe(spec: MigrationSpec, line: Line) -> None:
     """Find what would fail at the end before the source is touched: a night's copy is at stake."""
     units.duration(spec.shutdown.timeout)
+    rehearsal.require_possible(spec)
     if line.journey.now.stage is Stage.PRECOPY:
         _heed_concerns(spec, line)
     vddk.require_library(line.access)
     if spec.manifest is not None:
-        rehearsal = unconverted(line.vm, "rehearsal", "not copied yet")
-        await conversion.manifest(spec.manifest, rehearsal, line.state)
+        placeholder = unconverted(line.vm, "probe", "not copied yet")
+        await conversion.manifest(spec.manifest, placeholder, line.state)
         line.state.manifest.unlink()
     for disk, path in zip(line.vm.disks, line.paths, strict=True):
         with FileTarget(path, disk.capacity):
@@ -299,8 +303,11 @@ async def _convert(spec: MigrationSpec, line: Line) -> ConversionResult:
     if spec.convert == "none":
         return unconverted(vm, "conversion-off", "conversion is switched off: the guest was not touched")
     progress.say(f"{vm.name}: converting")
-    required = spec.convert == "required"
-    converted = await conversion.convert(line.paths, line.state, required=required, say=progress.say)
+    boot = rehearsal.before_commit(spec)
+    required = spec.convert == "required" or boot is not None
+    converted = await conversion.convert(
+        line.paths, line.state, required=required, boot=boot, say=progress.say
+    )
     if converted.outcome == "ok":
         return converted
     reason = str((converted.error or {}).get("message"))

@@ -204,7 +204,13 @@ class Guest(Document):
     init: str | None = None
     network: list[str] = Field(default_factory=list, description="network stacks present")
     initramfs: str | None = Field(None, description="initramfs tool: initramfs-tools, dracut, ...")
-    bootloader: str | None = None
+    bootloader: str | None = Field(None, description="the boot loader that runs")
+    bootloaders: list[str] = Field(default_factory=list, description="all boot loaders present")
+    packages: str | None = Field(None, description="package manager: dpkg, rpm, apk, pacman")
+    selinux: Literal["enforcing", "permissive", "disabled"] | None = None
+    lvm: bool = False
+    md: bool = False
+    luks: bool = False
     kernels: list[GuestKernel] = Field(default_factory=list)
 
 
@@ -329,39 +335,6 @@ class ConversionResult(Result):
     )
     downtime_s: float | None = Field(None, description="from asking the source to shut down to the result")
     downtime: list[TimedStep] = Field(default_factory=list, description="downtime_s, split by step")
-
-
-# --- what a migration keeps while it is under way -----------------------------------------------------------
-
-
-class Stage(StrEnum):
-    """How far a migration is. A restart goes on from here."""
-
-    PRECOPY = "precopy"
-    CUTOVER = "cutover"  # the source is being, or has been, shut down by us
-    CONVERSION = "conversion"  # the disks are complete; what is on them is the converter's now
-    DONE = "done"
-
-
-class MigrationState(Document):
-    """`migration.json`: what a restart must know. Written before each step that changes the source."""
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    id: str
-    vm: str = Field(description="instanceUuid of the VM")
-    attempt: int = 0
-    stage: Stage = Stage.PRECOPY
-    power: PowerState | None = Field(None, description="before the shutdown that is ours; None: not yet")
-    rounds: list[RoundState] = Field(default_factory=list)
-    downtime: list[TimedStep] = Field(default_factory=list)
-
-
-class RehearsedRound(Document):
-    """`rehearsal.json`: what became of the guest on the disks as they were after this round."""
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    round: int
-    result: ConversionResult
 
 
 # --- what people write -----------------------------------------------------------------------------------

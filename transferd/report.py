@@ -62,6 +62,9 @@ def migration(result: Result) -> None:
         return
     if result.guest.found:
         out.print(f"guest: {safe(result.guest.product)}; checks passed: {sum(c.ok for c in result.checks)}")
+    if result.rehearsal is not None:
+        boot = result.rehearsal
+        out.print(f"rehearsal: {safe(boot.outcome)}: {safe(boot.seen)}, after {boot.seconds:.0f} s")
     if result.downtime_s is not None:
         steps = ", ".join(f"{each.step} {each.seconds:.1f}" for each in result.downtime)
         out.print(f"rounds: {len(result.rounds)}; the source was off for {result.downtime_s:.1f} s ({steps})")

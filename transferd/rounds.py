@@ -24,8 +24,8 @@ from transferd.copy import Copied, How
 from transferd.crew import first_error, in_thread
 from transferd.errors import Error, RetriesExhausted, SourceError, UsageError
 from transferd.failpoint import reached
-from transferd.journey import Journey
-from transferd.model import DiskResult, SourceVM, Stage
+from transferd.journey import Journey, Stage
+from transferd.model import DiskResult, SourceVM
 from transferd.progress import Progress
 from transferd.state import State
 from transferd.vddk import Access

@@ -4,6 +4,8 @@
     STATE/migration.json    what a restart must know
     STATE/disk-KEY.journal  what of each disk is on its target
     STATE/conversion/       overlays and result of the conversion
+    STATE/rehearsal/        the same of a rehearsal, with what the guest said on its console and its screen
+    STATE/rehearsal.json    how the rehearsal ended
     STATE/manifest.yaml     the VirtualMachine
     STATE/copied.json       what the last round copied
     STATE/result.json       how it ended
@@ -80,6 +82,14 @@ class State:
     @property
     def conversion(self) -> Path:
         return self.folder / "conversion"
+
+    @property
+    def rehearsal(self) -> Path:
+        return self.folder / "rehearsal"
+
+    @property
+    def rehearsed(self) -> Path:
+        return self.folder / "rehearsal.json"
 
     @property
     def manifest(self) -> Path:

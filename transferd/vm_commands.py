@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from transferd.progress import Mode, Progress, show
 from transferd.running import ProgressMode, ResultFile, access, failed, run, with_result
 
 if TYPE_CHECKING:
-    from transferd.model import Result
+    from transferd.model import MigrationSpec, Result
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and 80 characters of a VM's name may be 320
 
@@ -47,6 +48,13 @@ def migrate(
     downtime_target: Annotated[
         str | None, typer.Option(help="In the place of the spec's: cut over when less is predicted.")
     ] = None,
+    rehearse: Annotated[
+        bool | None,
+        typer.Option("--rehearse/--no-rehearse", help="Boot the converted guest on overlays beforehand."),
+    ] = None,
+    cutover_anyway: Annotated[
+        bool, typer.Option("--cutover-anyway", help="Even if the rehearsal failed.")
+    ] = False,
     progress: ProgressMode = Mode.AUTO,
     result: ResultFile = None,
 ) -> None:
@@ -55,25 +63,42 @@ def migrate(
 
     def work() -> Result:
         with show(progress) as shown:
-            return run(_migrate(spec, state, cutover, downtime_target, shown))
+            more = _Overrides(cutover, downtime_target, rehearse, cutover_anyway)
+            return run(_migrate(spec, state, more, shown))
 
     report.migration(with_result(result, work))
 
 
-async def _migrate(
-    path: Path, folder: Path | None, cutover: str | None, downtime_target: str | None, shown: Progress
-) -> Result:
+@dataclass(frozen=True)
+class _Overrides:
+    """What the command line says in the place of migration.yaml; None or False: nothing."""
+
+    cutover: str | None
+    downtime_target: str | None
+    rehearse: bool | None
+    anyway: bool
+
+    def on(self, spec: MigrationSpec) -> MigrationSpec:
+        precopy, rehearsal = spec.precopy, spec.rehearsal
+        if self.downtime_target is not None:
+            precopy = precopy.model_copy(update={"downtime_target": self.downtime_target})
+        if self.anyway:
+            rehearsal = rehearsal.model_copy(update={"anyway": True})
+        chosen = spec.rehearse if self.rehearse is None else self.rehearse
+        cutover = self.cutover or spec.cutover
+        return spec.model_copy(
+            update={"precopy": precopy, "rehearsal": rehearsal, "rehearse": chosen, "cutover": cutover}
+        )
+
+
+async def _migrate(path: Path, folder: Path | None, overrides: _Overrides, shown: Progress) -> Result:
     from transferd import config  # noqa: PLC0415
     from transferd.fence import Fence  # noqa: PLC0415
     from transferd.migrate import migrate as run_migration  # noqa: PLC0415
     from transferd.model import MigrationSpec  # noqa: PLC0415
     from transferd.state import State  # noqa: PLC0415
 
-    spec = config.migration(path, MigrationSpec)
-    if downtime_target is not None:
-        precopy = spec.precopy.model_copy(update={"downtime_target": downtime_target})
-        spec = spec.model_copy(update={"precopy": precopy})
-    spec = spec.model_copy(update={"cutover": cutover or spec.cutover})
+    spec = overrides.on(config.migration(path, MigrationSpec))
     name = spec.vm.name or spec.vm.moref or spec.vm.instance_uuid or ""
     chosen = folder or (Path(spec.state) if spec.state else None) or Path(f"transferd-{_file_name(name)}")
     async with AsyncExitStack() as stack:

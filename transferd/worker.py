@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable
 from transferd import migrate, rounds
 from transferd.errors import UsageError
 from transferd.fence import Fence
+from transferd.journey import Stage
 from transferd.limits import Permit
-from transferd.model import ConversionResult, Result, Stage, WorkerSpec
+from transferd.model import ConversionResult, Result, WorkerSpec
 from transferd.progress import Progress
 from transferd.rounds import Line
 from transferd.state import State
@@ -41,7 +42,7 @@ async def work(spec: WorkerSpec, access: Access, state: State, progress: Progres
 
 
 async def _probe(spec: WorkerSpec, line: Line) -> Result:
-    await migrate.rehearse(spec, line)
+    await migrate.probe(spec, line)
     return Result(outcome="ok")
 
 

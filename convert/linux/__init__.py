@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convert.linux.agent import bring_agent
+from convert.linux.console import look_at_console
 from convert.linux.devices import use_uuids
+from convert.linux.display import use_common_display
+from convert.linux.fallback import keep_a_loader
 from convert.linux.kernels import bring_virtio
+from convert.linux.modprobe import let_virtio_load
 from convert.linux.network import keep_names
-from convert.linux.tools import mask_vmware_tools
+from convert.linux.vmware import quiet_vmware_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,4 +29,14 @@ if TYPE_CHECKING:
 
     Step = Callable[[Tree, Inspection, Wishes], Contribution]
 
-STEPS: tuple[Step, ...] = (use_uuids, keep_names, mask_vmware_tools, bring_virtio)
+STEPS: tuple[Step, ...] = (
+    use_uuids,
+    keep_names,
+    quiet_vmware_tools,
+    let_virtio_load,
+    use_common_display,
+    look_at_console,
+    bring_agent,
+    keep_a_loader,
+    bring_virtio,
+)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WORD = re.compile(r"\S+")
+# Blanks and tabs part words, a newline lines: what else looks like space is part of a name.
+WORD = re.compile(r"[^ \t\r\n]+")
 # fstab(5) writes blanks in names as octal escapes.
-ESCAPE = re.compile(r"\\([0-7]{3})")
+ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 @dataclass(frozen=True)
@@ -23,24 +24,56 @@ class Mount:
 
     spec: str
     point: str
+    kind: str = "auto"
+    options: tuple[str, ...] = ()
+
+    def option(self, name: str) -> str | None:
+        """The value of `name=value`, the last one if there are several."""
+        values = [
+            value for key, _, value in (option.partition("=") for option in self.options) if key == name
+        ]
+        return values[-1] if values else None
 
 
 def mounts(fstab: str) -> list[Mount]:
-    return [Mount(unescaped(row[0]), unescaped(row[1])) for row in rows(fstab) if len(row) > 1]
+    return [_mount(row) for row in rows(fstab) if len(row) > 1]
+
+
+def _mount(row: list[str]) -> Mount:
+    given = dict(zip(("spec", "point", "kind", "options"), map(unescaped, row), strict=False))
+    options = tuple(given.pop("options", "").split(","))
+    return Mount(unquoted(given.pop("spec")), **given, options=options)
+
+
+def containers(crypttab: str) -> list[tuple[str, str]]:
+    """(name, device) of each line of crypttab."""
+    return [(row[0], unquoted(row[1])) for row in rows(crypttab) if len(row) > 1]
 
 
 def rows(table: str) -> list[list[str]]:
     """The words of each line that is no comment."""
-    return [line.split() for line in table.splitlines() if not _is_comment(line)]
+    return [WORD.findall(line) for line in lines(table) if not _is_comment(line)]
+
+
+def lines(table: str) -> list[str]:
+    """With their newlines. Python's own splitlines knows many more line ends than the guest does."""
+    return [line for line in re.split(r"(?<=\n)", table) if line]
 
 
 def unescaped(word: str) -> str:
-    return ESCAPE.sub(lambda match: chr(int(match[1], 8)), word)
+    data = word.encode("utf-8", "surrogateescape")
+    return ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), data).decode("utf-8", "surrogateescape")
+
+
+def unquoted(spec: str) -> str:
+    """UUID=x of UUID="x", which libblkid takes too."""
+    tag, equals, value = spec.partition("=")
+    return tag + equals + value.strip("\"'")
 
 
 def edited(table: str, column: int, edit: Callable[[str], str]) -> str:
     """`table` with `edit` applied to one column (from 0) of each line that has it and is no comment."""
-    return "".join(_edited_line(line, column, edit) for line in table.splitlines(keepends=True))
+    return "".join(_edited_line(line, column, edit) for line in lines(table))
 
 
 def _edited_line(line: str, column: int, edit: Callable[[str], str]) -> str:

@@ -1,35 +1,38 @@
 """Every kernel finds VirtIO: proven in the kernel itself or in its initramfs, and added where it is not.
 
-The proof is a reading, not a hope: a driver is compiled in (modules.builtin), or its file and the files
-that it depends on are in the initramfs image. What is missing is appended to the image (linux.segment), out
-of the guest's own /lib/modules. Nothing of the guest is run, and what was in the image stays.
+The proof is a reading, not a hope: a driver is compiled in (modules.builtin, or the kernel's configuration
+where that index is not there), or its file and the files that it depends on are in the initramfs image. What
+is missing is appended to the image (linux.segment), out of the guest's own /lib/modules. Nothing of the
+guest is run, and what was in the image stays. Where `wishes.rebuild` says so, the guest's own tool makes the
+image anew instead (linux.rebuild). Either way the tool is told to keep the drivers (linux.persistence).
 
-For initramfs-tools a block in /etc/initramfs-tools/modules makes the next rebuild keep the drivers; its
-udev hook copies .link files and rules by itself.
+Several kernels may share one image; it then gets one segment with the drivers of all of them. An image that
+loads nothing by itself (no udev) or that is part of a unified kernel image is proven or left alone.
 """
 
 from __future__ import annotations
 
-import posixpath
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convert import capabilities
 from convert.capabilities import How, Proof
-from convert.linux import segment
+from convert.linux import default_kernel, extension, persistence, rebuild, rescue, segment
+from convert.linux.devices import image_edit
+from convert.linux.network import naming_files
 from convert.modules import Modules
-from convert.plan import Change, Contribution, write
+from convert.plan import Contribution
 from convert.tree import MIB, text
 from transferd.errors import ConversionError
 from transferd.model import Warning_
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from convert.inspection import Inspection, Kernel
     from convert.tree import Tree
     from convert.wishes import Wishes
 
-STEP = "initramfs"
 BLOCK = ("virtio_pci", "virtio_blk")
 NET = ("virtio_pci", "virtio_net")
 # Brought too where the kernel has them: KubeVirt plugs disks into a running guest by virtio-scsi.
@@ -37,137 +40,139 @@ EXTRA = ("virtio_scsi", "sd_mod")
 WANTED = tuple(dict.fromkeys((*BLOCK, *NET, *EXTRA)))
 # modules.builtin and modules.dep of distribution kernels have up to 1 MiB.
 INDEX_LIMIT = 8 * MIB
-# Left free on the file system of the images, so that the next kernel update can begin at all.
-SPARE = 8 * MIB
-
-DROP_IN = "/etc/initramfs-tools/modules"
-BEGIN = "# BEGIN transferd: drivers of the hardware that this guest was moved to\n"
-END = "# END transferd\n"
 
 
-def bring_virtio(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:  # noqa: ARG001 (a step)
+@dataclass(frozen=True)
+class Look:
+    """One kernel as it stands. `drivers` is None where it has no image that can be read."""
+
+    kernel: Kernel
+    modules: Modules
+    drivers: segment.Drivers | None
+    problem: str | None = None
+
+    @property
+    def image_path(self) -> str | None:
+        """A unified kernel image holds its initramfs itself."""
+        unified = self.kernel.image if self.kernel.image.endswith(".efi") else None
+        return self.kernel.initrd or unified
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return self.drivers.missing(self.modules, WANTED) if self.drivers else ()
+
+    def holds(self, name: str) -> bool:
+        """The driver is in the kernel or in its image."""
+        return name in self.modules.builtin or (self.drivers is not None and name in self.drivers.held)
+
+    def proof(self, *, added: bool = False, problem: str | None = None) -> Proof:
+        """What is proven now, or with all that is `missing` added."""
+        unknown = [name for name in dict.fromkeys((*BLOCK, *NET)) if not self.modules.known(name)]
+        lacking = f"it has no {', '.join(unknown)}" if unknown else "its initramfs has no VirtIO drivers"
+        return Proof(
+            version=self.kernel.version,
+            default=self.kernel.default,
+            block=self._how(BLOCK, added=added),
+            net=self._how(NET, added=added),
+            rng=self.modules.known("virtio_rng"),
+            balloon=self.modules.known("virtio_balloon"),
+            problem=problem or self.problem or lacking,
+        )
+
+    def _how(self, names: tuple[str, ...], *, added: bool) -> How:
+        if not all(self.modules.known(name) for name in names):
+            return "missing"
+        if not self.modules.closure(names):
+            return "builtin"
+        if self.drivers and not self.drivers.missing(self.modules, names):
+            return "initramfs"
+        return "appended" if added else "missing"
+
+
+def bring_virtio(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribution:
     """Prove VirtIO for every kernel."""
-    proofs: list[Proof] = []
-    changes: list[Change] = []
-    for kernel in inspection.kernels:
-        proof, change = _prove(tree, inspection, kernel)
-        proofs.append(proof)
-        changes += change
-    changes += _persist(tree, inspection, proofs)
-    warnings = (*capabilities.warnings(proofs), *_warnings(inspection, proofs))
-    return Contribution(tuple(changes), warnings, proofs=tuple(proofs))
+    looks = _looks(tree, inspection)
+    if wishes.rebuild:
+        made = rebuild.plan(tree, inspection, looks)
+    else:
+        made = extension.plan(tree, looks, image_edit(tree, inspection, wishes.source))
+    proofs = tuple(made.proofs.get(look.kernel.version, look.proof()) for look in looks)
+    kept: persistence.Kept = persistence.NOTHING
+    if made.drivers or made.names:
+        naming = tuple(naming_files(tree)) if made.names or wishes.rebuild else ()
+        kept = persistence.keep(tree, inspection.initramfs, _loadable(looks), naming)
+    warnings = (
+        *capabilities.warnings(proofs),
+        *made.warnings,
+        *kept.warnings,
+        *(warning for look in looks for warning in _root_lacks(inspection, look)),
+        *rescue.warnings(tree, BLOCK + NET),
+    )
+    chosen = default_kernel.choose(tree, inspection, proofs)
+    changes = (*kept.changes, *made.changes, *chosen.changes)
+    return Contribution(changes, (*warnings, *chosen.warnings), proofs=chosen.proofs)
 
 
 def examine(tree: Tree, inspection: Inspection) -> list[Proof]:
     """What each kernel can drive as it stands."""
-    return [_examined(tree, kernel)[0] for kernel in inspection.kernels]
+    return [look.proof() for look in _looks(tree, inspection)]
 
 
-def _examined(tree: Tree, kernel: Kernel) -> tuple[Proof, Modules, segment.Image | None]:
-    modules = read_modules(tree, kernel)
-    if kernel.initrd is None:
-        return _proof(kernel, modules, problem="it has no initramfs in /boot"), modules, None
-    try:
-        image = segment.read_image(tree, kernel.initrd, kernel.version)
-    except ConversionError as error:
-        return _proof(kernel, modules, problem=error.problem), modules, None
-    return _proof(kernel, modules, held=image.modules), modules, image
+def _looks(tree: Tree, inspection: Inspection) -> list[Look]:
+    """Each image is read once, however many kernels share it."""
+    images: dict[str, segment.Image | str] = {}
+    return [_look(tree, kernel, images) for kernel in inspection.kernels]
 
 
-def _prove(tree: Tree, inspection: Inspection, kernel: Kernel) -> tuple[Proof, tuple[Change, ...]]:
-    """The proof after the changes. Where they would not make one, there are none."""
-    before, modules, image = _examined(tree, kernel)
-    if image is None or kernel.initrd is None:
-        return before, ()
-    missing = segment.missing_modules(image, modules, WANTED)
-    after = _proof(kernel, modules, held=image.modules, added=frozenset(missing))
-    if after.weakest == "missing":
-        return after, ()
-    try:
-        entries = segment.entries(tree, inspection, kernel, image, missing)
-        if not entries:
-            return after, ()
-        data = segment.data(entries, image.size)
-        _demand_space(tree, kernel.initrd, len(data))
-    except ConversionError as error:
-        return _proof(kernel, modules, held=image.modules, problem=error.problem), ()
-    what = f"cpio segment: {len(missing)} modules, {len(entries)} entries"
-    reason = f"kernel {kernel.version} needs VirtIO drivers and interface names before it has a root"
-    return after, (
-        Change(kernel.initrd, "append", STEP, reason, before=image.digest, data=data, binary=what),
-    )
-
-
-def _demand_space(tree: Tree, path: str, length: int) -> None:
-    folder = posixpath.dirname(path)
-    if (free := tree.free(folder)) < length + SPARE:
-        needed = -(-(length + SPARE) // MIB)
-        raise ConversionError(f"{folder} has {free // MIB} MiB free and its initramfs needs {needed} MiB")
+def _look(tree: Tree, kernel: Kernel, images: dict[str, segment.Image | str]) -> Look:
+    without = Look(kernel, read_modules(tree, kernel), None, "it has no initramfs in /boot")
+    path = without.image_path
+    if path is None:
+        return without
+    if path not in images:
+        try:
+            images[path] = segment.read_image(tree, path)
+        except ConversionError as error:
+            images[path] = error.problem
+    image = images[path]
+    if isinstance(image, str):
+        return Look(kernel, without.modules, None, image)
+    return Look(kernel, without.modules, segment.Drivers.of(image, kernel.version))
 
 
 def read_modules(tree: Tree, kernel: Kernel) -> Modules:
-    dep, builtin = (
-        (tree.read(f"{kernel.modules}/{index}", INDEX_LIMIT) or b"").decode("utf-8", "replace")
-        for index in ("modules.dep", "modules.builtin")
-    )
-    return Modules.parse(dep=dep, builtin=builtin)
+    dep = (tree.read(f"{kernel.modules}/modules.dep", INDEX_LIMIT) or b"").decode("utf-8", "replace")
+    builtin = tree.read(f"{kernel.modules}/modules.builtin", INDEX_LIMIT)
+    if builtin is not None:
+        return Modules.parse(dep=dep, builtin=builtin.decode("utf-8", "replace"))
+    lines = set((text(tree, f"/boot/config-{kernel.version}") or "").splitlines())
+    configured = (name for name in WANTED if f"CONFIG_{name.upper()}=y" in lines)
+    return Modules.parse(dep=dep, builtin="\n".join(configured))
 
 
-def _proof(
-    kernel: Kernel,
-    modules: Modules,
-    *,
-    held: frozenset[str] = frozenset(),
-    added: frozenset[str] = frozenset(),
-    problem: str | None = None,
-) -> Proof:
-    unknown = [name for name in (*BLOCK, *NET) if not modules.known(name)]
-    lacking = (
-        f"it has no {', '.join(dict.fromkeys(unknown))}" if unknown else "its initramfs has no VirtIO drivers"
-    )
-    return Proof(
-        version=kernel.version,
-        default=kernel.default,
-        block=_how(modules, BLOCK, held, added),
-        net=_how(modules, NET, held, added),
-        rng=modules.known("virtio_rng"),
-        balloon=modules.known("virtio_balloon"),
-        problem=problem or lacking,
+def _loadable(looks: Sequence[Look]) -> tuple[str, ...]:
+    """The wanted drivers that some kernel has as a file and none is without: tools stumble over others."""
+    every = [look.modules for look in looks]
+    return tuple(
+        name
+        for name in WANTED
+        if all(each.known(name) for each in every) and any(each.path(name) for each in every)
     )
 
 
-def _how(modules: Modules, names: Sequence[str], held: frozenset[str], added: frozenset[str]) -> How:
-    files = set(modules.closure(tuple(names)))
-    if not all(modules.known(name) for name in names):
-        return "missing"
-    if not files:
-        return "builtin"
-    if files <= held:
-        return "initramfs"
-    return "appended" if files <= held | added else "missing"
-
-
-def _persist(tree: Tree, inspection: Inspection, proofs: list[Proof]) -> tuple[Change, ...]:
-    """The marked block that makes initramfs-tools include the drivers from now on."""
-    if inspection.initramfs != "initramfs-tools" or all(proof.weakest != "appended" for proof in proofs):
-        return ()
-    old = text(tree, DROP_IN) or ""
-    before, _, rest = old.partition(BEGIN)
-    after = rest.partition(END)[2]
-    gap = "" if not before or before.endswith("\n") else "\n"
-    block = BEGIN + "".join(f"{name}\n" for name in WANTED) + END
-    reason = "the next update-initramfs must keep the VirtIO drivers"
-    return write(tree, DROP_IN, before + gap + block + after, step=STEP, reason=reason)
-
-
-def _warnings(inspection: Inspection, proofs: list[Proof]) -> tuple[Warning_, ...]:
-    if inspection.initramfs == "initramfs-tools" or all(proof.weakest != "appended" for proof in proofs):
-        return ()
-    tool = inspection.initramfs or "unknown"
-    return (
-        Warning_(
-            code="initramfs-not-persistent",
-            message=f"the guest's initramfs tool ({tool}) was not told to keep the VirtIO drivers",
-            remedy="rebuild the initramfs once in the running guest before the next kernel update",
-        ),
-    )
+def _root_lacks(inspection: Inspection, look: Look) -> Iterator[Warning_]:
+    """An image that never could mount the root is not ours to mend, but will be blamed on the move."""
+    if look.drivers is None:
+        return
+    root = inspection.root
+    needed = [root.kind]
+    needed += ["dm_crypt"] if root.container else []
+    needed += ["dm_mod"] if root.disk is None and not root.device.startswith("/dev/md") else []
+    lacking = [name for name in needed if look.modules.path(name) and not look.holds(name)]
+    if lacking:
+        yield Warning_(
+            code="initramfs-lacks-root-driver",
+            message=f"kernel {look.kernel.version}: the root needs {', '.join(lacking)}, "
+            "which its initramfs lacks",
+            remedy="rebuild this kernel's initramfs in the guest, or do not choose it in the boot menu",
+        )

@@ -1,8 +1,13 @@
-"""The cpio segment that is appended to one kernel's initramfs, and what the image lacks of it.
+"""The cpio segment that is appended to one initramfs, and what the image lacks of it.
 
-In it: the modules with all that they depend on, as the guest stores them; the root's complete module
-indexes, because udev loads by alias and the image's own indexes know only the image's modules; the naming
-files, because the first renaming happens in there; the image's own settings with stable device names.
+In it: the modules with all that they depend on; the root's complete module indexes, because udev loads by
+alias and the image's own indexes know only the image's modules; the naming files, because the first renaming
+happens in there; the image's own tables and settings with names of disks that last.
+
+The root's indexes name modules as the root has them. What the image holds under another name (unpacked,
+where the root has `.ko.xz`) becomes reachable by a link. A compression that no module of the image has is
+taken off the modules that are added, and their names stay: modprobe and udev look at a file's first bytes,
+not at its suffix (kmod, libkmod-file.c; busybox, open_transformer.c).
 
 Folders are made only where the image has none: a folder entry named like a link (`lib` on a system with a
 merged /usr) would replace the link and hide everything behind it (kernel, init/initramfs.c, clean_path).
@@ -12,27 +17,26 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from convert import cpio, initramfs
-from convert.linux.devices import Names
+from convert import cpio, initramfs, legacy_lz4
 from convert.linux.network import naming_files
-from convert.modules import name_of
-from convert.tree import MIB, encoded, file_digest
+from convert.modules import is_module, name_of, packing
+from convert.tree import MIB, file_digest
 from transferd.errors import ConversionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from convert.initramfs import Listing
-    from convert.inspection import Inspection, Kernel
+    from convert.inspection import Kernel
     from convert.modules import Modules
     from convert.tree import Tree
 
 IMAGE_LIMIT = 1024 * MIB
 # Distributions' largest index (modules.alias) has 2 MiB; a module with debug symbols can have 20 MiB.
 MODULE_LIMIT = 64 * MIB
-SETTINGS = "conf/conf.d/"
 INDEXES = (
     "modules.dep",
     "modules.dep.bin",
@@ -51,105 +55,126 @@ INDEXES = (
 
 @dataclass(frozen=True)
 class Image:
-    """One initramfs image. `folder`: where it keeps this kernel's modules; `modules`: those it holds, by
-    path relative to that folder; `size` in bytes."""
+    """An initramfs image as it lies in the guest; `size` in bytes."""
 
     listing: Listing
-    folder: str
-    modules: frozenset[str]
     size: int
     digest: str
 
 
-def read_image(tree: Tree, path: str, version: str) -> Image:
+@dataclass(frozen=True)
+class Drivers:
+    """What one image holds for one kernel. `folder`: where its modules are, or belong. `held`: name of each
+    module -> its path in the folder."""
+
+    image: Image
+    folder: str
+    held: dict[str, str]
+
+    @classmethod
+    def of(cls, image: Image, version: str) -> Drivers:
+        folder = image.listing.real(f"lib/modules/{version}")
+        start = f"{folder}/"
+        inside = sorted(name for name in image.listing.kinds if name.startswith(start) and is_module(name))
+        return cls(image, folder, {name_of(name): name.removeprefix(start) for name in inside})
+
+    @cached_property
+    def packings(self) -> frozenset[str]:
+        return frozenset(packing(path) for path in self.held.values())
+
+    def missing(self, modules: Modules, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """Files of the root's that the image needs so that `wanted` load."""
+        return tuple(path for path in modules.closure(wanted) if name_of(path) not in self.held)
+
+
+def read_image(tree: Tree, path: str) -> Image:
     """Raises ConversionError if the image cannot be read within the limits."""
     local = tree.fetch(path, IMAGE_LIMIT)
     try:
-        listing = initramfs.listing(local)
-        size, digest = local.stat().st_size, file_digest(local)
+        return Image(initramfs.listing(local), local.stat().st_size, file_digest(local))
     finally:
         local.unlink()
-    folder = _modules_folder(listing, version)
-    places = (f"lib/modules/{version}/", f"usr/lib/modules/{version}/")
-    held = frozenset(name.removeprefix(p) for name in listing.kinds for p in places if name.startswith(p))
-    return Image(listing, folder, held, size, digest)
 
 
-def _modules_folder(listing: Listing, version: str) -> str:
-    """With a merged /usr the image's /lib is a link, and only /usr/lib is a folder."""
-    merged = listing.kinds.get("lib") == "link"
-    return f"{'usr/' if merged else ''}lib/modules/{version}"
+def data(found: list[cpio.Entry], image: Image) -> bytes:
+    """The bytes to append: on a sector, or as one more stream of an LZ4 image (convert.legacy_lz4)."""
+    if image.listing.tail != "lz4":
+        return cpio.padding(image.size, cpio.ALIGNMENT) + cpio.segment(found)
+    if image.listing.padding:
+        raise ConversionError(
+            "its initramfs ends in zero bytes behind LZ4 data, where some kernels stop unpacking"
+        )
+    return legacy_lz4.packed(cpio.segment(found))
 
 
-def missing_modules(image: Image, modules: Modules, wanted: tuple[str, ...]) -> list[str]:
-    """Files that must be added so that `wanted` load.
+def whole(image: Image, files: Iterable[cpio.Entry]) -> list[cpio.Entry]:
+    """The files under their real names, each once, and the folders above them that the image lacks."""
+    named = {name: cpio.Entry(name, file.mode, file.data) for file in files for name in [_real(image, file)]}
+    needed: dict[str, None] = {}
+    for name in named:
+        parts = name.split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            needed["/".join(parts[:depth])] = None
+    new = [cpio.folder(name) for name in sorted(needed) if name not in image.listing.kinds]
+    return [*new, *named.values()]
 
-    If any is missing, also those that the image holds under another spelling (unpacked, where the root
-    has `.ko.xz`): they would be lost, because the root's indexes, which come along, do not know them.
-    """
-    missing = [path for path in modules.closure(wanted) if path not in image.modules]
+
+def _real(image: Image, file: cpio.Entry) -> str:
+    """The folder is followed, the file itself is not: it replaces what is there."""
+    folder, name = posixpath.split(file.name)
+    return posixpath.join(image.listing.real(folder), name)
+
+
+def modules(
+    tree: Tree, kernel: Kernel, drivers: Drivers, known: Modules, missing: tuple[str, ...]
+) -> list[cpio.Entry]:
+    """`missing`, the indexes of the root, and links to what these name differently. Nothing for nothing."""
     if not missing:
         return []
-    held = {name_of(path) for path in image.modules if ".ko" in posixpath.basename(path)}
-    respelled = {path for path in modules.needs if name_of(path) in held and path not in image.modules}
-    return sorted(respelled.union(missing))
-
-
-def entries(
-    tree: Tree, inspection: Inspection, kernel: Kernel, image: Image, missing: Iterable[str]
-) -> list[cpio.Entry]:
-    """What the image lacks; empty if it has everything."""
-    files = [*_naming(tree, image), *_settings(inspection, image)]
-    if missing:
-        files += _modules(tree, kernel, image, missing)
-    return [*_folders(image, files), *files]
-
-
-def data(found: list[cpio.Entry], image_size: int) -> bytes:
-    """The bytes to append to an image of this size: the segment must start on a sector."""
-    return cpio.padding(image_size, cpio.ALIGNMENT) + cpio.segment(found)
-
-
-def _modules(tree: Tree, kernel: Kernel, image: Image, missing: Iterable[str]) -> Iterator[cpio.Entry]:
-    for name in (*missing, *INDEXES):
-        content = tree.read(f"{kernel.modules}/{name}", MODULE_LIMIT)
+    found = [cpio.file(path, _module(tree, kernel, path)) for path in missing]
+    packed = [file for file in found if packing(file.name) and packing(file.name) not in drivers.packings]
+    plain = {file.name: file for file in initramfs.unpacked(packed)} if packed else {}
+    files = [plain.get(file.name, file) for file in found]
+    for index in INDEXES:
+        content = tree.read(f"{kernel.modules}/{index}", MODULE_LIMIT)
         if content is not None:
-            yield cpio.file(f"{image.folder}/{name}", content)
-        elif name not in INDEXES:
-            raise ConversionError(
-                f"modules.dep of kernel {kernel.version} names {name}, which does not exist"
-            )
+            files.append(cpio.file(index, content))
+    files += _links(drivers, known)
+    return [cpio.Entry(f"{drivers.folder}/{file.name}", file.mode, file.data) for file in files]
 
 
-def _naming(tree: Tree, image: Image) -> Iterator[cpio.Entry]:
-    for path, content in naming_files(tree).items():
-        if naming_text(image, path) != content:
-            yield cpio.file(path.removeprefix("/"), content)
+def _module(tree: Tree, kernel: Kernel, path: str) -> bytes:
+    content = tree.read(f"{kernel.modules}/{path}", MODULE_LIMIT)
+    if content is None:
+        raise ConversionError(f"modules.dep of kernel {kernel.version} names {path}, which does not exist")
+    return content
+
+
+def _links(drivers: Drivers, known: Modules) -> Iterator[cpio.Entry]:
+    for path in known.needs:
+        held = drivers.held.get(name_of(path), path)
+        if held != path and f"{drivers.folder}/{path}" not in drivers.image.listing.kinds:
+            yield cpio.link(path, posixpath.relpath(held, posixpath.dirname(path)))
+
+
+def naming(tree: Tree, image: Image) -> list[cpio.Entry]:
+    """Our naming files that the image has not, or has otherwise."""
+    return [
+        cpio.file(path.removeprefix("/"), content)
+        for path, content in naming_files(tree).items()
+        if naming_text(image, path) != content
+    ]
 
 
 def naming_text(image: Image, path: str) -> bytes | None:
     """A naming file of the image by its path in the root; initramfs-tools moves it from /etc to /lib."""
     own = path.removeprefix("/")
     moved = own.removeprefix("etc/")
-    places = (own, f"lib/{moved}", f"usr/lib/{moved}")
+    places = [image.listing.real(place) for place in (own, f"lib/{moved}", f"usr/lib/{moved}")]
     return next((image.listing.texts[place] for place in places if place in image.listing.texts), None)
 
 
-def _settings(inspection: Inspection, image: Image) -> Iterator[cpio.Entry]:
-    """initramfs-tools keeps RESUME= in the image; waiting for a name that is gone takes half a minute."""
-    names = Names(inspection.devices)
-    for name, content in image.listing.texts.items():
-        if name.startswith(SETTINGS):
-            new = encoded(names.in_arguments(content.decode("utf-8", "surrogateescape"), name))
-            if new != content:
-                yield cpio.file(name, new)
-
-
-def _folders(image: Image, files: list[cpio.Entry]) -> list[cpio.Entry]:
-    """Parents that the image does not have, outermost first."""
-    needed: dict[str, None] = {}
-    for file in files:
-        parts = file.name.split("/")[:-1]
-        for depth in range(1, len(parts) + 1):
-            needed["/".join(parts[:depth])] = None
-    return [cpio.folder(name) for name in sorted(needed) if name not in image.listing.kinds]
+def settings(image: Image, edit: Callable[[str, bytes], bytes]) -> list[cpio.Entry]:
+    """The image's own tables and settings that name disks: waiting for a name that is gone takes minutes."""
+    edited = {name: edit(name, content) for name, content in image.listing.texts.items()}
+    return [cpio.file(name, new) for name, new in edited.items() if new != image.listing.texts[name]]

@@ -7,6 +7,7 @@ import importlib.util
 import pytest
 
 from tests.conftest import demand, require
+from tests.convert import hostile_guest
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,10 @@ def appliance(qemu_tools):  # noqa: ARG001 (an appliance works on overlays)
 @pytest.fixture(scope="session")
 def debian(appliance, guest):  # noqa: ARG001 (the guest is of no use without an appliance)
     return guest
+
+
+@pytest.fixture(scope="session")
+def moved(appliance, tmp_path_factory):  # noqa: ARG001 (it converts)
+    """A guest that an enemy has made, converted once under watch."""
+    require("strace")
+    return hostile_guest.convert(tmp_path_factory.mktemp("moved"))

@@ -28,16 +28,22 @@ KERNEL = Kernel(
 
 
 class Memory:
-    """`content`: path -> bytes or text; `links`: path -> target; `space`: free bytes."""
+    """`content`: path -> bytes or text; `links`: path -> target; `space`: free bytes; `labels`: path ->
+    SELinux context."""
 
     def __init__(
-        self, content: dict[str, str | bytes], links: dict[str, str] | None = None, space: int = 1 << 40
+        self,
+        content: dict[str, str | bytes],
+        links: dict[str, str] | None = None,
+        space: int = 1 << 40,
+        labels: dict[str, str] | None = None,
     ):
         self.content = {
             path: data.encode() if isinstance(data, str) else data for path, data in content.items()
         }
         self.links = links or {}
         self.space = space
+        self.labels = labels or {}
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes | None:
         data = self.content.get(path)
@@ -73,17 +79,25 @@ class Memory:
     def free(self, _folder: str) -> int:
         return self.space
 
+    def label(self, path: str) -> str | None:
+        return self.labels.get(path)
+
     def after(self, changes) -> Memory:
         """This tree with the changes made."""
-        content, links = dict(self.content), dict(self.links)
+        content, links, labels = dict(self.content), dict(self.links), dict(self.labels)
         for change in changes:
+            if change.label is not None:
+                labels[change.path] = change.label
             if change.action == "write":
                 content[change.path] = change.data
             elif change.action == "append":
                 content[change.path] += change.data
             elif change.action == "symlink":
                 links[change.path] = change.data.decode()
-        return Memory(content, links, self.space)
+            elif change.action == "remove":
+                content.pop(change.path, None)
+                links.pop(change.path, None)
+        return Memory(content, links, self.space, labels)
 
 
 def inspection(**different) -> Inspection:

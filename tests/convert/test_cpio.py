@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert import cpio
-from convert.initramfs import contents
+from convert.unpacker import contents
 
 ENTRIES = [
     cpio.folder("usr"),

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from convert.devices import Devices, is_unstable
+from convert.devices import Devices
+from convert.hardware import parsed
 from convert.linux import fstab
 from convert.linux.devices import lost_names, use_uuids
 from tests.convert.memory import DATA_UUID, DEVICES, ROOT_UUID, SWAP_UUID, Memory, inspection, wishes
@@ -49,13 +50,22 @@ def test_a_name_of_nothing_known_stays_unresolved(name):
 
 
 def test_without_a_known_order_of_disks_nothing_is_guessed():
-    assert Devices(DEVICES.filesystems, ordered=False).stable_name("/dev/sda1") is None
+    disks = wishes().source.disks
+    mixed = (disks[0], disks[1].model_copy(update={"controller": "lsilogic"}))
+
+    assert Devices(DEVICES.filesystems, mixed).resolve("/dev/sda1") is None
+
+
+def test_a_place_on_a_controller_is_known_from_the_source():
+    name = "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:1:0-part1"
+
+    assert Devices(DEVICES.filesystems, tuple(wishes().source.disks)).resolve(name).uuid == DATA_UUID
 
 
 def test_a_uuid_that_two_file_systems_share_names_neither():
     twin = dataclasses.replace(DEVICES.filesystems[2], uuid=ROOT_UUID)
 
-    assert Devices((*DEVICES.filesystems[:2], twin)).stable_name("/dev/sda1") is None
+    assert Devices((*DEVICES.filesystems[:2], twin)).resolve(f"UUID={ROOT_UUID}") is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +74,7 @@ def test_a_uuid_that_two_file_systems_share_names_neither():
      ("/dev/mapper/vg-root", False), ("UUID=x", False), ("tmpfs", False), ("/dev/sdcard", False)],
 )  # fmt: skip
 def test_only_names_of_hardware_change_their_meaning(name, unstable):
-    assert is_unstable(name) is unstable
+    assert (parsed(name) is not None) is unstable
 
 
 def planned(files: dict[str, str], **facts) -> dict[str, str]:
@@ -98,6 +108,7 @@ def test_bytes_that_are_no_text_stay_as_they_are():
 GRUB = """\
 set root='hd0,msdos1'
 \tlinux\t/boot/vmlinuz-6.1.0-50-amd64 root={root} ro quiet resume={swap}
+\tinitrd\t/boot/initrd.img-6.1.0-50-amd64
 # root=/dev/sda1
 """
 STABLE_GRUB = GRUB.format(root=f"UUID={ROOT_UUID}", swap=f"UUID={SWAP_UUID}")
@@ -114,7 +125,7 @@ STABLE_GRUB = GRUB.format(root=f"UUID={ROOT_UUID}", swap=f"UUID={SWAP_UUID}")
         ),
         ("/etc/default/grub.d/50.cfg", "X='root=/dev/sda1'\n", f"X='root=UUID={ROOT_UUID}'\n"),
         ("/etc/initramfs-tools/conf.d/resume", "RESUME=/dev/sda2\n", f"RESUME=UUID={SWAP_UUID}\n"),
-        ("/etc/crypttab", "safe\t/dev/sdb1\tnone\tluks\n", f"safe\tUUID={DATA_UUID}\tnone\tluks\n"),
+        ("/etc/crypttab", "safe\t/dev/sdb1\tnone\tplain\n", f"safe\tUUID={DATA_UUID}\tnone\tplain\n"),
     ],
     ids=["grub.cfg", "default/grub", "grub.d", "resume", "crypttab"],
 )
@@ -145,7 +156,7 @@ def test_a_name_that_cannot_be_resolved_is_reported_and_left():
 
 
 def test_a_converted_guest_needs_no_more_changes_and_has_no_lost_names():
-    tree = Memory({"/etc/fstab": FSTAB, "/boot/grub/grub.cfg": "linux /vmlinuz root=/dev/sda1\n"})
+    tree = Memory({"/etc/fstab": FSTAB, "/boot/grub/grub.cfg": "linux /vmlinuz root=/dev/sda1\ninitrd /i\n"})
     assert len(lost_names(tree, inspection())) == 3
 
     converted = tree.after(use_uuids(tree, inspection(), wishes()).changes)

@@ -197,10 +197,10 @@ def test_damage_that_a_repairing_checker_would_hide_is_seen(debian, tmp_path):
         read_only=True,
         backend_settings=accel.backend_settings(),
     ) as guest:
-        found = [guest.damage(filesystem) for filesystem in guest.filesystems()]
+        found = guest.check(guest.filesystems())
 
-    assert "deleted/unused inode" in found[0]
-    assert found[1] is None
+    assert [finding.filesystem.disk for finding in found] == [0]
+    assert "deleted/unused inode" in found[0].problem
 
 
 @pytest.mark.usefixtures("appliance")

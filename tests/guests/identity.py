@@ -36,9 +36,19 @@ class Address(Fact):
 
 
 class Interface(Fact):
+    """`address` of a bond's port is the bond's; `permaddr` is then its own. `link` is what a VLAN lies on."""
+
     ifname: Text
     address: Text
     addr_info: list[Address]
+    flags: list[Text] = []
+    master: Text | None = None
+    link: Text | None = None
+    permaddr: Text | None = None
+
+    @property
+    def is_nic(self) -> bool:
+        return self.ifname != "lo" and self.link is None and "MASTER" not in self.flags
 
 
 class FileSystem(Fact):
@@ -91,14 +101,23 @@ class Identity(Fact):
 
     @property
     def nics(self) -> dict[str, str]:
-        """MAC to name, loopback left out."""
-        return {nic.address.lower(): nic.ifname for nic in self.network if nic.ifname != "lo"}
+        """A NIC's own MAC to its name: no loopback, bond or VLAN."""
+        return {(nic.permaddr or nic.address).lower(): nic.ifname for nic in self.network if nic.is_nic}
 
     @property
     def addresses(self) -> dict[str, list[str]]:
         """Name to IPv4 addresses, each with its prefix length, loopback left out."""
         return {
             nic.ifname: [f"{a.local}/{a.prefixlen}" for a in nic.addr_info if a.family == "inet"]
+            for nic in self.network
+            if nic.ifname != "lo"
+        }
+
+    @property
+    def all_addresses(self) -> dict[str, list[str]]:
+        """Name to addresses of both families, with their prefix lengths; link-local ones are left out."""
+        return {
+            nic.ifname: [f"{a.local}/{a.prefixlen}" for a in nic.addr_info if not a.local.startswith("fe80:")]
             for nic in self.network
             if nic.ifname != "lo"
         }

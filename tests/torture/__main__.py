@@ -11,10 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.torture import copies, crashes, kills, places, warm
+from tests.torture import commits, copies, crashes, flips, guests, images, kills, places, warm
 
 LOG = Path(__file__).parent / "LOG.md"
-SWEEPS = {"copies": copies, "kills": kills, "crashes": crashes, "warm": warm, "places": places}
+SWEEPS = {
+    "copies": copies,
+    "kills": kills,
+    "crashes": crashes,
+    "warm": warm,
+    "places": places,
+    "guests": guests,
+    "commits": commits,
+    "flips": flips,
+    "images": images,
+}
 
 
 def main() -> int:

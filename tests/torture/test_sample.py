@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import require
-from tests.torture import copies, crashes, kills
+from tests.torture import copies, crashes, images, kills
 from tests.torture.seed import TODAY
 
 
@@ -37,3 +37,10 @@ def test_f48_every_write_boundary_of_a_copy_can_be_its_last(call):
     require("nbdkit", "strace")
 
     assert crashes.every_call(call, "file", "new file") > 1
+
+
+@pytest.mark.guestfs
+@pytest.mark.parametrize("number", range(images.SAMPLE))
+def test_b38_a_malformed_image_is_refused_or_understood_in_order(number):
+    require("sfdisk", "mke2fs", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "losetup", "vgcreate", "cryptsetup")
+    images.repeat(TODAY + number)

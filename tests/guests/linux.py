@@ -1,0 +1,217 @@
+"""Builds the guests of recipes.py: `python -m tests.guests.linux [NAME...]`, as root, into the cache.
+
+A build is one straight line: the release's base (base.py), the packages and files of the plan in a root
+folder on this machine, disks made from it in an appliance (appliance.py), and a first boot on VMware-like
+hardware, in which the guest proves that it is what its recipe says, and ends as a machine that has run: with
+a machine id, a journal and whatever its tools leave behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.boot import NO_VARIABLES, Boot, Hardware, Outcome, boot
+from tests.guests import appliance, base, debian12, disk, nvram, tree
+from tests.guests.identity import Identity
+from tests.guests.installation import Installation, plan
+from tests.guests.layouts import identifier
+from tests.guests.recipes import RECIPES, Recipe
+from tests.guests.tools import run
+from transferd.errors import Error, IntegrityError, UsageError, printable
+from transferd.model import Firmware
+
+CACHE = Path("~/.cache/transferd/guests/linux")
+TOOLS = (*debian12.TOOLS, "tar")
+
+# Three to four times what a boot takes on two idle cores without KVM.
+BOOT_DEADLINE = 360.0
+INSTALL_DEADLINE = 600.0
+
+
+@dataclass(frozen=True)
+class LinuxGuest:
+    """`home` is what it said of itself on VMware; `key` opens its LUKS volume, if it has one."""
+
+    plan: Installation
+    disks: tuple[Path, ...]
+    variables: Path | None
+    key: Path
+    home: Identity
+
+    @property
+    def name(self) -> str:
+        return self.plan.recipe.name
+
+
+def named(name: str) -> Recipe:
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise UsageError(f"no guest {name}", remedy=f"one of {', '.join(recipe.name for recipe in RECIPES)}")
+
+
+def build(recipe: Recipe, cache: Path = CACHE) -> LinuxGuest:
+    """The guest from the cache, where it is made first if need be. Never write to its disks: `clone` it."""
+    made = plan(recipe)
+    folder = _folder(made, cache)
+    if not folder.exists():
+        obstacle = unavailable(recipe, cache)
+        if obstacle:
+            raise UsageError(obstacle, remedy="run images/dev/setup.sh as root")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with debian12._alone(folder.parent):
+            debian12._remove_half_built(folder.parent)
+            if not folder.exists():
+                _build(made, folder)
+    return _load(made, folder)
+
+
+def unavailable(recipe: Recipe, cache: Path = CACHE) -> str | None:
+    """Why this machine can neither find nor build the guest."""
+    if _folder(plan(recipe), cache).exists():
+        return None
+    return debian12.unavailable()
+
+
+def clone(guest: LinuxGuest, folder: Path) -> LinuxGuest:
+    """The same guest on throw-away sparse copies of its disks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return replace(guest, disks=tuple(disk.clone(image, folder / image.name) for image in guest.disks))
+
+
+def at(guest: LinuxGuest, folder: Path) -> LinuxGuest:
+    """The clone that is there."""
+    return replace(guest, disks=tuple(folder / image.name for image in guest.disks))
+
+
+def start(guest: LinuxGuest, hardware: Hardware, *, keep: bool = False) -> Boot:
+    """Boot it. New hardware has no UEFI variables of the old."""
+    variables = guest.variables if hardware is Hardware.VMWARE else NO_VARIABLES
+    first, *others = [nic.mac for nic in guest.plan.nics]
+    return boot(
+        guest.disks,
+        hardware,
+        mac=first,
+        more_macs=others,
+        variables=variables if guest.variables else None,
+        adapter=guest.plan.recipe.adapter,
+        deadline=BOOT_DEADLINE,
+        keep=keep,
+    )
+
+
+def problems(recipe: Recipe, it: Identity) -> list[str]:
+    """What an identity lacks of what its recipe asks for, wherever it runs."""
+    made = plan(recipe)
+    found = {
+        "multi-user.target": (it.multi_user, "active"),
+        "NIC names": (it.nics, {nic.mac: nic.name for nic in made.nics}),
+        "addresses": (
+            {name: set(addresses) for name, addresses in it.all_addresses.items()},
+            {link.name: set(link.addresses) for link in recipe.network.links},
+        ),
+        "mounts": (
+            {point: mount.fstype for point, mount in it.mounts.items()},
+            {mount.point: mount.kind for mount in made.layout.mounts},
+        ),
+        "swaps": (len(it.swaps), 1),
+        "failed units": (it.failed_units, []),
+    }
+    return [f"{what}: {got} instead of {wanted}" for what, (got, wanted) in found.items() if got != wanted]
+
+
+def _folder(made: Installation, cache: Path) -> Path:
+    """Its name holds a digest of everything that decides what the guest is."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(repr(made).encode())
+    for name in ("base.py", "appliance.py", "nvram.py"):
+        digest.update((here / name).read_bytes())
+    return cache.expanduser() / f"{made.recipe.name}-{digest.hexdigest()[:16]}"
+
+
+def _build(made: Installation, folder: Path) -> None:
+    cache = folder.parent
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=cache) as scratch:
+        half_built = Path(scratch) / "guest"
+        half_built.mkdir()
+        archive = Path(scratch) / "root.tar"
+        _install(made, base.archive(cache, made.recipe.suite), Path(scratch) / "root", archive)
+        disks = appliance.make_disks(made, archive, half_built)
+        _write_variables(made, half_built)
+        home = _first_boot(_assembled(made, half_built, disks, home=None))
+        (half_built / "guest.json").write_text(home.model_dump_json())
+        half_built.rename(folder)
+
+
+def _install(made: Installation, release: Path, root: Path, archive: Path) -> None:
+    """Packages first: their scripts must not meet configuration for a machine that is not there."""
+    root.mkdir()
+    run("tar", "-C", root, "--numeric-owner", "-xf", release, deadline=INSTALL_DEADLINE)
+    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "INITRD=No")
+    apt = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", "install")
+    tree.inside(root, *quiet, *apt, *made.packages, deadline=INSTALL_DEADLINE)
+    base.remove_unread(root)
+    for path, file in made.files:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(file.content)
+        target.chmod(file.mode)
+    for command in made.inside:
+        tree.inside(root, *command, deadline=INSTALL_DEADLINE)
+    leave_out = [f"--exclude=./{name}/*" for name in ("var/cache/apt", "var/lib/apt/lists", "dev", "run")]
+    run("tar", "-C", root, "--numeric-owner", *leave_out, "-cf", archive, ".", deadline=INSTALL_DEADLINE)
+
+
+def _write_variables(made: Installation, folder: Path) -> None:
+    if made.recipe.firmware is Firmware.EFI:
+        esp = made.layout.partition("esp")
+        unique = identifier(made.recipe, "disk0 esp")
+        store = nvram.with_boot_entry("debian", esp, unique, r"\EFI\debian\shimx64.efi")
+        (folder / "variables.fd").write_bytes(store)
+
+
+def _first_boot(guest: LinuxGuest) -> Identity:
+    end = start(guest, Hardware.VMWARE, keep=True)
+    if end.identity is None or end.outcome is not Outcome.OFF:
+        said = " | ".join(map(printable, end.console.splitlines()[-5:]))
+        raise IntegrityError(f"{guest.name} did not come up and go down again ({end.outcome}): {said}")
+    if wrong := problems(guest.plan.recipe, end.identity):
+        raise IntegrityError(f"{guest.name} is not what its recipe says: {'; '.join(wrong)}")
+    return end.identity
+
+
+def _load(made: Installation, folder: Path) -> LinuxGuest:
+    home = Identity.model_validate_json((folder / "guest.json").read_text())
+    disks = [folder / f"disk{at}.img" for at in range(made.recipe.disks)]
+    return _assembled(made, folder, disks, home=home)
+
+
+def _assembled(
+    made: Installation, folder: Path, disks: Sequence[Path], *, home: Identity | None
+) -> LinuxGuest:
+    variables = folder / "variables.fd"
+    return LinuxGuest(
+        made, tuple(disks), variables if variables.exists() else None, folder / "root.key", home
+    )
+
+
+def main() -> int:
+    try:
+        for recipe in map(named, sys.argv[1:]) if sys.argv[1:] else RECIPES:
+            began = time.monotonic()
+            guest = build(recipe)
+            print(f"{guest.disks[0].parent} ({time.monotonic() - began:.0f} s)", flush=True)
+    except Error as error:
+        print(f"tests.guests.linux: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
