@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convert import health
-from convert.linux import devices, network, services, vmware
-from transferd.model import Check
+from convert.linux import devices, fallback, network, services, vmware
+from transferd.model import Check, Firmware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from convert.capabilities import Proof
     from convert.devices import FileSystem
     from convert.guest import Guest
     from convert.inspection import Inspection
@@ -39,6 +40,8 @@ def clean(guest: Guest, filesystems: Sequence[FileSystem], keys: Sequence[Path])
 def converted(tree: Tree, inspection: Inspection, plan: Plan, told: ConversionResult) -> Iterator[Check]:
     """`plan` was drawn on the converted guest; `told` is what the conversion claims to have done."""
     yield from _kernels(plan)
+    yield from _entries(tree, inspection, plan)
+    yield from _loader(tree, inspection)
     yield _devices(tree, inspection)
     yield from _names(tree, inspection, told)
     yield from _masks(tree)
@@ -48,9 +51,44 @@ def converted(tree: Tree, inspection: Inspection, plan: Plan, told: ConversionRe
 
 def _kernels(plan: Plan) -> Iterator[Check]:
     for proof in plan.proofs:
-        ok = proof.weakest in ("builtin", "initramfs") or not proof.default
+        proven = _drives(proof)
         detail = f"block {proof.block}, net {proof.net}"
-        yield Check(name=f"kernel {proof.version} drives VirtIO", ok=ok, detail=detail)
+        name = f"kernel {proof.version} drives VirtIO"
+        yield Check(name=name, ok=proven or not proof.default, detail=detail, proven=proven)
+
+
+def _drives(proof: Proof) -> bool:
+    return proof.weakest in ("builtin", "initramfs")
+
+
+def _entries(tree: Tree, inspection: Inspection, plan: Plan) -> Iterator[Check]:
+    """Each line of the boot menu: its files, its root, its drivers. The default one must come up."""
+    versions = {kernel.image: kernel.version for kernel in inspection.kernels}
+    drives = {proof.version: _drives(proof) for proof in plan.proofs}
+    lost = devices.lost_names(tree, inspection)
+    if not inspection.entries:
+        detail = "no boot loader was found whose menu could be read"
+        yield Check(name="the boot menu was read", ok=True, detail=detail, proven=False)
+    for entry in inspection.entries:
+        missing = [path for path in (entry.kernel, *entry.initrds) if not tree.exists(path)]
+        version = versions.get(entry.kernel)
+        problems = [f"{path} does not exist" for path in missing]
+        problems += [problem for problem in lost if problem.startswith(f"{entry.file}: ")]
+        if version is None:
+            problems.append(f"{entry.kernel} is no kernel with modules")
+        elif not drives.get(version):
+            problems.append(f"kernel {version} was not proven to drive VirtIO")
+        detail = "; ".join(problems) or f"kernel {version}, {', '.join(entry.initrds) or 'no initramfs'}"
+        name = f"boot entry {entry.title or entry.kernel}"
+        yield Check(name=name, ok=not (problems and entry.default), detail=detail, proven=not problems)
+
+
+def _loader(tree: Tree, inspection: Inspection) -> Iterator[Check]:
+    """What a firmware that has forgotten everything starts. A warning has told of what could not be made."""
+    if inspection.firmware is Firmware.EFI:
+        problem = fallback.missing(tree, inspection)
+        detail = problem or "the fallback loader is on the EFI system partition"
+        yield Check(name="UEFI finds a boot loader", ok=True, detail=detail, proven=problem is None)
 
 
 def _devices(tree: Tree, inspection: Inspection) -> Check:

@@ -256,11 +256,16 @@ class Warning_(Document):  # noqa: N801 (Warning is a builtin)
 
 
 class Check(Document):
-    """One fact re-read from the changed disks by a fresh reader."""
+    """One fact re-read from the changed disks by a fresh reader.
+
+    A check that is not `ok` ends the conversion. One that is `ok` but not `proven` does not: the detail says
+    what could not be shown, and the guest can come up without it.
+    """
 
     name: str
     ok: bool
     detail: str
+    proven: bool = True
 
 
 class Rehearsal(Document):

@@ -104,16 +104,14 @@ def _companion(one: Supply, relations: str, supplies: Sequence[Supply], database
 
 def changes(tree: Tree, supplies: Sequence[Supply], step: str) -> Iterator[Change]:
     """Raises Unfit, and UsageError for a package that cannot be read."""
-    space = tree.free("/") - SPARE
-    for supply in supplies:
-        files = deb.contents(supply.path)
-        space -= sum(len(file.data) for file in files)
-        if space < 0:
-            raise Unfit("the guest has no space for it")
+    unpacked = [(supply, deb.contents(supply.path)) for supply in supplies]
+    if sum(len(file.data) for _, files in unpacked for file in files) > tree.free("/") - SPARE:
+        raise Unfit("the guest has no space for it")
+    for supply, files in unpacked:
         yield from _files(tree, supply, files, step)
         if supply.name == AGENT:
             yield from _enabled(tree, files, step)
-    yield _entered(tree, supplies, step)
+    yield _entered(tree, unpacked, step)
 
 
 def _files(tree: Tree, supply: Supply, files: Sequence[File], step: str) -> Iterator[Change]:
@@ -142,9 +140,9 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
-def _entered(tree: Tree, supplies: Sequence[Supply], step: str) -> Change:
-    data = b"".join(dpkg.entry(supply.control, deb.contents(supply.path)) for supply in supplies)
-    names = ", ".join(supply.name for supply in supplies)
+def _entered(tree: Tree, unpacked: Sequence[tuple[Supply, Sequence[File]]], step: str) -> Change:
+    data = b"".join(dpkg.entry(supply.control, files) for supply, files in unpacked)
+    names = ", ".join(supply.name for supply, _ in unpacked)
     before = digest(tree.read(dpkg.STATUS, dpkg.STATUS_LIMIT) or b"")
     reason = f"dpkg knows of {names}, and can upgrade or remove it"
     return Change(dpkg.STATUS, "append", step, reason, before=before, data=data, binary=ENTRY.format(names))

@@ -9,6 +9,8 @@ a machine id, a journal and whatever its tools leave behind.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -16,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.boot import NO_VARIABLES, Boot, Hardware, Outcome, boot
+from tests.boot import NO_VARIABLES, UEFI_CODE, Boot, Hardware, Outcome, boot
 from tests.guests import appliance, base, debian12, disk, nvram, tree
 from tests.guests.identity import Identity
 from tests.guests.installation import Installation, plan
 from tests.guests.layouts import identifier
 from tests.guests.recipes import RECIPES, Recipe
-from tests.guests.tools import run
+from tests.guests.tools import SEARCH_PATH, run
 from transferd.errors import Error, IntegrityError, UsageError, printable
 from transferd.model import Firmware
 
@@ -73,10 +75,14 @@ def build(recipe: Recipe, cache: Path = CACHE) -> LinuxGuest:
 
 
 def unavailable(recipe: Recipe, cache: Path = CACHE) -> str | None:
-    """Why this machine can neither find nor build the guest."""
-    if _folder(plan(recipe), cache).exists():
-        return None
-    return debian12.unavailable()
+    """Why this machine can neither find, nor build, nor run the guest: what tests say when they skip."""
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=SEARCH_PATH) is None]
+    missing += [str(path) for path in (UEFI_CODE, NO_VARIABLES) if not path.exists()]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if os.geteuid() != 0 and not _folder(plan(recipe), cache).exists():
+        return f"the test guest {recipe.name} is not built yet, and only root can build it"
+    return None
 
 
 def clone(guest: LinuxGuest, folder: Path) -> LinuxGuest:

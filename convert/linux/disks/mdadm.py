@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from convert.linux.disks.names import Names
 
 EVERYWHERE = ("partitions", "containers")
-MEMBERS = re.compile(r"([ \t]*)(?<!\S)devices=(\S+)", re.IGNORECASE)
+MEMBERS = re.compile(r"([ \t]{0,40})(?<!\S)devices=(\S+)", re.IGNORECASE)
 IDENTITY = re.compile(r"(?<!\S)uuid=", re.IGNORECASE)
-LISTED = re.compile(r"([ \t]+)(/dev/\S+)")
+LISTED = re.compile(r"([ \t]{1,40})(/dev/\S+)")
 PATTERN = re.compile(r"/dev/(?:[shxv]*d|nvme|disk/by-(?:id|path)|\[)[^\s]*[*?\[]")
 
 
