@@ -14,6 +14,7 @@ from tests.convert.memory import Memory
 def checked(case, tree: Memory) -> dict[str, tuple[bool, bool, str]]:
     """(ok, proven, detail) by name, of the guest as the tree has it."""
     report = Report(case.family.firmware, say=lambda _: None)
+    inspection = case.inspected(tree)
     plan = pipeline.draw(tree, inspection, case.wishes(), report)
     found = converted(tree, inspection, plan, report.result())
     return {check.name: (check.ok, check.proven, check.detail) for check in found}
