@@ -55,9 +55,7 @@ SourceFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Root = Annotated[
     str | None,
-    typer.Option(
-        help="Which system, if several: its root's UUID, DISK:PARTITION (from 0:1) or /dev/VG/LV."
-    ),
+    typer.Option(help="Which system, if several: its root's UUID, DISK:PARTITION (from 0:1) or /dev/VG/LV."),
 ]
 Keys = Annotated[list[Path], typer.Option("--key", help="A file that holds a LUKS key; may be repeated.")]
 Packages = Annotated[

@@ -1,7 +1,7 @@
 """The one form of LZ4 that a kernel unpacks an initramfs from: `lz4 -l`, blocks of 8 MiB behind a magic.
 
 The format has no end. The kernel (lib/decompress_unlz4.c) reads block after block until its input is used
-up, and takes a second magic for the next stream of the same archive. Since 5.11 it also ends at a block of
+up, and takes a second magic for the next stream of the same archive. Since 2021 it also ends at a block of
 no bytes, which is what padding looks like; before, padding or an uncompressed archive behind an LZ4 stream
 ended the unpacking with an error. So what is appended to such an image is packed the same way and follows
 without padding (`packed`): every kernel that can unpack the image unpacks it too.

@@ -135,7 +135,7 @@ def _overlays(request: Request) -> Iterator[list[Overlay]]:
 
 
 def _discard(work: Path) -> None:
-    """What a run that was killed has left behind. Not while a commit is to be finished: it needs its deltas."""
+    """What a run that was killed has left behind; never before its commit is finished, which needs it."""
     for pattern in ("overlay-*", "delta-*", "scratch*"):
         for old in work.glob(pattern):
             shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -25,6 +25,8 @@ INITRAMFS_TOOLS = {
     "dracut": ("dracut",),
     "mkinitcpio": ("mkinitcpio",),
     "mkinitfs": ("mkinitfs",),
+    "booster": ("booster",),
+    "make-initrd": ("make-initrd",),
     "mkinitrd": ("mkinitrd",),
 }
 PROGRAMS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")

@@ -39,11 +39,12 @@ NAMES_LIMIT = 16 * MIB
 TEXT_LIMIT = 256 * 1024
 TEXTS_LIMIT = 4 * MIB
 
-# What decides names of interfaces, wherever it lies, and what names disks (convert.linux.disks.files).
+# What decides names of interfaces, wherever it lies, what names disks (convert.linux.disks.files), and what
+# keeps modules from loading (convert.linux.modprobe).
 NAMING = ("systemd/network/", "udev/rules.d/")
 TABLES = (
     *("conf/conf.d/", "cryptroot/", "etc/cmdline.d/", "etc/conf.d/"),
-    *("etc/crypttab", "etc/fstab", "etc/lvm/", "etc/mdadm"),
+    *("etc/crypttab", "etc/fstab", "etc/lvm/", "etc/mdadm", "etc/modprobe"),
 )
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from convert import capabilities
 from convert.capabilities import How, Proof
-from convert.linux import default_kernel, extension, persistence, rebuild, rescue, segment
-from convert.linux.devices import image_edit
+from convert.linux import default_kernel, devices, extension, modprobe, persistence, rebuild, rescue, segment
 from convert.linux.network import naming_files
 from convert.modules import Modules
 from convert.plan import Contribution
@@ -27,7 +26,7 @@ from transferd.errors import ConversionError
 from transferd.model import Warning_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from convert.inspection import Inspection, Kernel
     from convert.tree import Tree
@@ -95,7 +94,7 @@ def bring_virtio(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribu
     if wishes.rebuild:
         made = rebuild.plan(tree, inspection, looks)
     else:
-        made = extension.plan(tree, looks, image_edit(tree, inspection, wishes.source))
+        made = extension.plan(tree, looks, _image_edit(tree, inspection, wishes))
     proofs = tuple(made.proofs.get(look.kernel.version, look.proof()) for look in looks)
     kept: persistence.Kept = persistence.NOTHING
     if made.drivers or made.names:
@@ -111,6 +110,12 @@ def bring_virtio(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contribu
     chosen = default_kernel.choose(tree, inspection, proofs)
     changes = (*kept.changes, *made.changes, *chosen.changes)
     return Contribution(changes, (*warnings, *chosen.warnings), proofs=chosen.proofs)
+
+
+def _image_edit(tree: Tree, inspection: Inspection, wishes: Wishes) -> Callable[[str, bytes], bytes]:
+    """What an image carries of the guest's settings changes as the settings themselves did."""
+    by_disk = devices.image_edit(tree, inspection, wishes.source)
+    return lambda name, content: modprobe.image_edit(name, by_disk(name, content))
 
 
 def examine(tree: Tree, inspection: Inspection) -> list[Proof]:

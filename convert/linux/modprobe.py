@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from convert.linux.edits import edited, files, joined
 from convert.plan import Contribution
+from convert.tree import encoded
 from transferd.model import Warning_
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ def let_virtio_load(tree: Tree, inspection: Inspection, wishes: Wishes) -> Contr
     paths = ["/etc/modules.conf", "/etc/modprobe.conf", *read]
     blocked = Contribution(warnings=tuple(_blocked(inspection)))
     return joined([*(_settings(tree, path) for path in paths), blocked])
+
+
+def image_edit(name: str, content: bytes) -> bytes:
+    """The same for the settings that an initramfs carries: its drivers are loaded by those."""
+    folder, _, base = name.rpartition("/")
+    if name != "etc/modprobe.conf" and not (folder == "etc/modprobe.d" and NAME.fullmatch(base)):
+        return content
+    return encoded(_rewritten(content.decode("utf-8", "surrogateescape"), []))
 
 
 def _blocked(inspection: Inspection) -> Iterator[Warning_]:

@@ -2,7 +2,7 @@
 
 What dpkg would do is done by hand, and only where that is all there is to do: the files are new, the
 dependencies are installed or come along, and no script has work that this module does not know. Of the guest
-agent's own scripts that work is known (Debian 11 to 13 were looked at): on a first installation `preinst`
+agent's own scripts that work is known (Debian 12 and 13 were looked at): on a first installation `preinst`
 does nothing, and `postinst` enables the service. Any other package comes along only without such scripts;
 shared libraries are like that. Their ldconfig trigger may wait for the next package: the loader searches
 their folder after its cache.

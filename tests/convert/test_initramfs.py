@@ -48,7 +48,7 @@ def refusal(path) -> str:
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 def test_every_segment_of_an_image_is_listed(image, name):
-    between = b"" if name == "lz4" else bytes(300)  # a kernel before 5.11 finds nothing behind padded lz4
+    between = b"" if name == "lz4" else bytes(300)  # older kernels find nothing behind padded lz4
     ours = COMPRESSIONS["lz4"](OURS) if name == "lz4" else OURS
     listing = initramfs.listing(image(MICROCODE, COMPRESSIONS[name](MAIN), between, ours))
 

@@ -250,6 +250,19 @@ def test_the_images_own_resume_device_gets_a_uuid():
     assert texts["conf/conf.d/resume"] == f"RESUME=UUID={SWAP_UUID}\n".encode()
 
 
+def test_a_blacklist_that_the_image_carries_becomes_a_comment_there_too():
+    settings = b"blacklist virtio_net\noptions loop max_loop=8\n"
+    carried = [
+        cpio.folder("etc"),
+        cpio.folder("etc/modprobe.d"),
+        cpio.file("etc/modprobe.d/x.conf", settings),
+    ]
+    tree = guest(main(*carried))
+
+    texts = listing_of(tree.after(run(tree).changes)).texts
+    assert texts["etc/modprobe.d/x.conf"] == b"# blacklist virtio_net\noptions loop max_loop=8\n"
+
+
 # --- several kernels ----------------------------------------------------------------------------------------
 
 OLD = "5.10.0-9-amd64"

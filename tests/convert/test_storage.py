@@ -63,7 +63,7 @@ class Machine:
 
     def find(self, root: str | None, *, check: bool = False) -> system.System:
         self.guest.unmount_all()
-        return system.find(self.guest, self.names, ordered=True, root=root, keys=[self.key], check=check)
+        return system.find(self.guest, self.names, source=None, root=root, keys=[self.key], check=check)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_disks_without_a_system_are_refused_with_everything_that_may_explain_it(
 
         def refusal(*keys) -> str:
             with pytest.raises(ConversionError, match="no operating system found") as caught:
-                system.find(guest, [p.name for p in mine], ordered=True, root=None, keys=keys, check=True)
+                system.find(guest, [p.name for p in mine], source=None, root=None, keys=keys, check=True)
             return str(caught.value)
 
         without, wrong, right = refusal(), refusal(folder / "key"), refusal(folder / "other")
