@@ -45,8 +45,8 @@ SELINUX = "security.selinux"
 # What a hostile disk could make of a fault in QEMU: no process started, no privilege gained. libguestfs
 # itself asks for no sandbox; QEMU has it wherever it was built with seccomp, which distributions do.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# What the guest would be told of a path that leads to nothing.
-NOWHERE = {errno.ELOOP, errno.ENAMETOOLONG}
+# What the guest would be told of a path that leads to nothing: the bindings keep the errno to themselves.
+NOWHERE = (os.strerror(errno.ELOOP), os.strerror(errno.ENAMETOOLONG))
 
 
 class Guest(Storage):
@@ -146,8 +146,8 @@ class Guest(Storage):
         """Nothing is where a loop of links leads, and nothing has a name that guestfs cannot be asked for."""
         try:
             return is_possible(path) and asked(path, followsymlinks=True)
-        except RuntimeError:
-            if self._handle.last_errno() in NOWHERE:
+        except RuntimeError as error:
+            if str(error).endswith(NOWHERE):
                 return False
             raise
 

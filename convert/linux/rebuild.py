@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Measured: update-initramfs of one Debian 12 kernel takes 5 to 10 minutes under TCG on two shared cores.
 DEADLINE = 1800.0
-LINE_LENGTH = 300
+LAST_WORDS = 300
 
 TOOLS: dict[str, Callable[[Look, str], tuple[str, ...]]] = {
     "initramfs-tools": lambda look, _: ("update-initramfs", "-u", "-k", look.kernel.version),
@@ -110,8 +110,7 @@ def run(guest: Guest, change: Change) -> None:
     try:
         guest.run(change.argv, DEADLINE)
     except ConversionError as error:
-        lines = error.problem.strip().splitlines()
-        last = printable(lines[-1])[:LINE_LENGTH] if lines else "no reason given"
+        last = printable(" ".join(error.problem.split()))[-LAST_WORDS:] or "no reason given"
         raise ConversionError(
             f"{shlex.join(change.argv)} failed in the guest: {last}",
             operation="rebuild initramfs",
