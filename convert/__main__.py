@@ -22,7 +22,7 @@ from convert.console import SENTINEL
 from convert.files import load, write_durably
 from convert.inspection import inspect as inspect_guest
 from convert.lifeline import ENDING
-from convert.linux.kernels import examine
+from convert.linux.looks import examine
 from convert.nics import NicList, answer
 from convert.overlay import disk_size
 from convert.plan import PlanDocument

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATUS = re.compile(r"status (\d+)\s*$")
 STATE = re.compile(r"Filesystem state:\s*(.*)")
+ARRAY_REPORT = "grep -H . /sys/block/md*/md/array_state /sys/block/md*/md/degraded"
 VOLUME_REPORT = (
     "--reportformat json -a -o vg_name,lv_name,lv_active,lv_role,lv_skip_activation,vg_missing_pv_count"
 )
@@ -101,11 +102,14 @@ def _is_old_xfs(words: str) -> bool:
     return version is not None and not set(version[1].split(",")) & set(XFS_SINCE_RHEL8)
 
 
-def arrays(degraded: str) -> list[str]:
-    """`degraded`: lines of `grep -H . /sys/block/md*/md/degraded`."""
-    found = re.findall(r"^/sys/block/(md[^/]+)/md/degraded:(\d+)$", degraded, re.MULTILINE)
-    return [
-        f"the array {name} runs without {missing} of its members" for name, missing in found if missing != "0"
+def arrays(report: str) -> list[str]:
+    """`report`: what ARRAY_REPORT printed. An array that lacks too much is there, but inactive."""
+    found = re.findall(r"^/sys/block/(md[^/]+)/md/(\w+):(\w+)$", report, re.MULTILINE)
+    idle = {name for name, what, value in found if what == "array_state" and value in ("inactive", "clear")}
+    return [f"the array {name} does not start: members are missing" for name in sorted(idle)] + [
+        f"the array {name} runs without {value} of its members"
+        for name, what, value in found
+        if what == "degraded" and value != "0" and name not in idle
     ]
 
 

@@ -132,7 +132,7 @@ class Storage:
         kinds, said = self.blocks().kinds, []
         with self._translated("look at arrays and volume groups"):
             if ARRAY_MEMBER in kinds:
-                said += health.arrays(self._shell("grep -H . /sys/block/md*/md/degraded"))
+                said += health.arrays(self._shell(health.ARRAY_REPORT))
             if VOLUME_GROUP_MEMBER in kinds:
                 said += health.volumes(self._shell(f"lvs {health.VOLUME_REPORT} 2>/dev/null"))
         return said + health.members(self.blocks().filesystems, self.blocks().held)
@@ -144,7 +144,7 @@ class Storage:
         places = [self._bring_key(number, key) for number, key in enumerate(keys)]
         tried: dict[str, str | None] = {}
         while closed := [f for f in self.blocks().closed if f.device not in tried]:
-            tried |= {f.device: self._open(f, places, len(tried) + at) for at, f in enumerate(closed)}
+            tried |= {f.device: self._open(f, places) for f in closed}
             if None not in tried.values():
                 break
             with self._translated("start what LUKS holds"):
@@ -165,13 +165,14 @@ class Storage:
             self._handle.debug_upload(str(key), place, 0o600)
         return place
 
-    def _open(self, container: FileSystem, keys: Sequence[str], number: int) -> str | None:
+    def _open(self, container: FileSystem, keys: Sequence[str]) -> str | None:
         """None once a key fits, else why it stays closed."""
-        name = self._inside(container)
+        device = self._inside(container)
+        name = shlex.quote(f"opened{container.device.removeprefix('/dev').replace('/', '-')}")
         for key in keys:
             with self._translated(f"open {container.device}"):
                 said = self._shell(
-                    f"cryptsetup open --type luks --tries 1 --key-file {key} {name} opened-{number}; echo $?"
+                    f"cryptsetup open --type luks --tries 1 --key-file {key} {device} {name}; echo $?"
                 )
             *words, status = said.split()
             if status == "0":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from convert import cpio
     from convert.capabilities import Proof
-    from convert.linux.kernels import Look
+    from convert.linux.looks import Look
     from convert.tree import Tree
 
 STEP = "initramfs"

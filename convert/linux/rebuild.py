@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from convert.guest import Guest
     from convert.inspection import Inspection
-    from convert.linux.kernels import Look
+    from convert.linux.looks import Look
     from convert.tree import Tree
 
 # Measured: update-initramfs of one Debian 12 kernel takes 5 to 10 minutes under TCG on two shared cores.

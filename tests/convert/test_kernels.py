@@ -11,7 +11,8 @@ import zstandard
 from convert import capabilities, cpio, unpacker
 from convert.devices import FileSystem
 from convert.inspection import Kernel
-from convert.linux.kernels import bring_virtio, examine
+from convert.linux.kernels import bring_virtio
+from convert.linux.looks import examine
 from convert.linux.segment import read_image
 from tests.convert.images import (
     COMPRESSIONS,
