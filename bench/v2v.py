@@ -5,16 +5,21 @@ returns. This script reads both as they come and notes the time of each:
 
     v2v.py NOTES DISK FOLDER     JSON to NOTES: seconds by phase, of copying, of the initramfs tool
 
+The appliance runs on the accelerator that transferd-convert finds usable, and not on whatever /dev/kvm promises.
+
 `-i disk -o local`: the only mode in which it needs neither a hypervisor nor a network. It converts a copy on
 the way to FOLDER, so its phase "copy" is apart from its conversion, and can be left out of a comparison.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from convert.accel import backend_settings
 
 # Source: virt-v2v 2.2, v2v/v2v.ml and convert/convert.ml, the arguments of `message`.
 PHASE = re.compile(rb"\[ *[0-9.]+\] (.+)")
@@ -28,7 +33,10 @@ def main(notes: str, disk: str, folder: str) -> int:
     command = ["virt-v2v", "-x", "-i", "disk", disk, "-o", "local", "-os", folder]
     begun: list[tuple[str, float]] = []
     called, rebuilt = 0.0, 0.0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+    settings = {"LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": ":".join(backend_settings())}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | settings
+    ) as running:
         for line in running.stdout or ():
             now = time.monotonic()
             if phase := PHASE.match(line):
