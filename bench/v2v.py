@@ -5,7 +5,7 @@ returns. This script reads both as they come and notes the time of each:
 
     v2v.py NOTES DISK FOLDER     JSON to NOTES: seconds by phase, of copying, of the initramfs tool
 
-The appliance runs on the accelerator that transferd-convert finds usable, and not on whatever /dev/kvm promises.
+The appliance runs on the accelerator that transferd-convert finds usable, not on what /dev/kvm promises.
 
 `-i disk -o local`: the only mode in which it needs neither a hypervisor nor a network. It converts a copy on
 the way to FOLDER, so its phase "copy" is apart from its conversion, and can be left out of a comparison.

@@ -30,6 +30,7 @@ parts() {
     udevadm settle
     mkfs.vfat -n ESP "${a}1" > /dev/null; ext4 "${a}2"; ext4 "${a}3"; ext4 "${a}4"
     mark "${a}1" esp; mark "${a}2" boot; mark "${a}4" usr
+    mount "${a}2" /mnt; mkdir /mnt/efi; umount /mnt
     root "${a}3" parts << FSTAB
 /dev/sda3 / ext4 defaults 0 1
 LABEL=ESP /boot/efi vfat

@@ -79,10 +79,17 @@ def test_no_checker_may_write():
 
 
 def test_a_degraded_array_is_told():
-    said = "/sys/block/md127/md/degraded:1\n/sys/block/md126/md/degraded:0\n"
+    said = "/sys/block/md127/md/array_state:clean\n/sys/block/md127/md/degraded:1\n"
 
     assert health.arrays(said) == ["the array md127 runs without 1 of its members"]
+    assert health.arrays(said.replace(":1", ":0")) == []
     assert health.arrays("grep: /sys/block/md*/md/degraded: No such file or directory") == []
+
+
+def test_an_array_that_lacks_too_much_to_start_is_told():
+    said = "/sys/block/md9/md/array_state:inactive\n/sys/block/md9/md/degraded:1\n"
+
+    assert health.arrays(said) == ["the array md9 does not start: members are missing"]
 
 
 def volume(**facts) -> dict:

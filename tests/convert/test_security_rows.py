@@ -30,7 +30,7 @@ from transferd.model import ConversionResult, Firmware
 watched = pytest.mark.guestfs
 # supermin and libguestfs look at this machine through a few small programs.
 PROGRAMS = {
-    *("python", "qemu-img", "qemu-system-x86_64", "supermin"),
+    *("python", "python3", "qemu-img", "qemu-system-x86_64", "supermin"),
     *("sh", "rm", "dpkg", "dmesg", "grep", "uname", "cp"),
 }
 # What makes a program of the guest run inside the appliance (guestfs(3), RUNNING COMMANDS).

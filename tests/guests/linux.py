@@ -29,7 +29,7 @@ from transferd.errors import Error, IntegrityError, UsageError, printable
 from transferd.model import Firmware
 
 CACHE = Path("~/.cache/transferd/guests/linux")
-TOOLS = (*debian12.TOOLS, "tar")
+TOOLS = (*debian12.TOOLS, "tar", "fallocate")
 
 # Three to four times what a boot takes on two idle cores without KVM.
 BOOT_DEADLINE = 360.0
@@ -96,20 +96,9 @@ def at(guest: LinuxGuest, folder: Path) -> LinuxGuest:
     return replace(guest, disks=tuple(folder / image.name for image in guest.disks))
 
 
-def start(guest: LinuxGuest, hardware: Hardware, *, keep: bool = False) -> Boot:
-    """Boot it. New hardware has no UEFI variables of the old."""
-    variables = guest.variables if hardware is Hardware.VMWARE else NO_VARIABLES
-    first, *others = [nic.mac for nic in guest.plan.nics]
-    return boot(
-        guest.disks,
-        hardware,
-        mac=first,
-        more_macs=others,
-        variables=variables if guest.variables else None,
-        adapter=guest.plan.recipe.adapter,
-        deadline=BOOT_DEADLINE,
-        keep=keep,
-    )
+def start(guest: LinuxGuest, hardware: Hardware) -> Boot:
+    """Boot it; its disks stay as they are."""
+    return _boot(guest.plan, guest.disks, guest.variables, hardware, keep=False)
 
 
 def problems(recipe: Recipe, it: Identity) -> list[str]:
@@ -149,8 +138,9 @@ def _build(made: Installation, folder: Path) -> None:
         archive = Path(scratch) / "root.tar"
         _install(made, base.archive(cache, made.recipe.suite), Path(scratch) / "root", archive)
         disks = appliance.make_disks(made, archive, half_built)
-        _write_variables(made, half_built)
-        home = _first_boot(_assembled(made, half_built, disks, home=None))
+        home = _first_boot(made, disks, _variables(made, half_built))
+        for image in disks:  # an array's first resync has written all of its zeros
+            run("fallocate", "--dig-holes", image, deadline=INSTALL_DEADLINE)
         (half_built / "guest.json").write_text(home.model_dump_json())
         half_built.rename(folder)
 
@@ -174,36 +164,54 @@ def _install(made: Installation, release: Path, root: Path, archive: Path) -> No
     run("tar", "-C", root, "--numeric-owner", *leave_out, "-cf", archive, ".", deadline=INSTALL_DEADLINE)
 
 
-def _write_variables(made: Installation, folder: Path) -> None:
-    if made.recipe.firmware is Firmware.EFI:
-        esp = made.layout.partition("esp")
-        unique = identifier(made.recipe, "disk0 esp")
-        store = nvram.with_boot_entry("debian", esp, unique, r"\EFI\debian\shimx64.efi")
-        (folder / "variables.fd").write_bytes(store)
+def _variables(made: Installation, folder: Path) -> Path | None:
+    """The firmware's memory of a guest with UEFI, written to `folder`."""
+    if made.recipe.firmware is not Firmware.EFI:
+        return None
+    store = folder / "variables.fd"
+    unique = identifier(made.recipe, "disk0 esp")
+    esp = made.layout.partition("esp")
+    store.write_bytes(nvram.with_boot_entry("debian", esp, unique, r"\EFI\debian\shimx64.efi"))
+    return store
 
 
-def _first_boot(guest: LinuxGuest) -> Identity:
-    end = start(guest, Hardware.VMWARE, keep=True)
+def _first_boot(made: Installation, disks: Sequence[Path], variables: Path | None) -> Identity:
+    end = _boot(made, disks, variables, Hardware.VMWARE, keep=True)
     if end.identity is None or end.outcome is not Outcome.OFF:
         said = " | ".join(map(printable, end.console.splitlines()[-5:]))
-        raise IntegrityError(f"{guest.name} did not come up and go down again ({end.outcome}): {said}")
-    if wrong := problems(guest.plan.recipe, end.identity):
-        raise IntegrityError(f"{guest.name} is not what its recipe says: {'; '.join(wrong)}")
+        raise IntegrityError(f"{made.recipe.name} did not come up and go down again ({end.outcome}): {said}")
+    if wrong := problems(made.recipe, end.identity):
+        raise IntegrityError(f"{made.recipe.name} is not what its recipe says: {'; '.join(wrong)}")
     return end.identity
 
 
+def _boot(
+    made: Installation, disks: Sequence[Path], variables: Path | None, hardware: Hardware, *, keep: bool
+) -> Boot:
+    """New hardware has UEFI where the old had it, but none of its variables."""
+    first, *others = [nic.mac for nic in made.nics]
+    if variables and hardware is Hardware.VIRTIO:
+        variables = NO_VARIABLES
+    return boot(
+        disks,
+        hardware,
+        mac=first,
+        more_macs=others,
+        variables=variables,
+        adapter=made.recipe.adapter,
+        deadline=BOOT_DEADLINE,
+        keep=keep,
+    )
+
+
 def _load(made: Installation, folder: Path) -> LinuxGuest:
-    home = Identity.model_validate_json((folder / "guest.json").read_text())
-    disks = [folder / f"disk{at}.img" for at in range(made.recipe.disks)]
-    return _assembled(made, folder, disks, home=home)
-
-
-def _assembled(
-    made: Installation, folder: Path, disks: Sequence[Path], *, home: Identity | None
-) -> LinuxGuest:
     variables = folder / "variables.fd"
     return LinuxGuest(
-        made, tuple(disks), variables if variables.exists() else None, folder / "root.key", home
+        plan=made,
+        disks=tuple(folder / f"disk{at}.img" for at in range(made.recipe.disks)),
+        variables=variables if variables.exists() else None,
+        key=folder / "root.key",
+        home=Identity.model_validate_json((folder / "guest.json").read_text()),
     )
 
 

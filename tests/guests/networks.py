@@ -87,7 +87,7 @@ def _cloud_init(links: Sequence[Link]) -> dict[str, str]:
     return {
         "etc/cloud/cloud.cfg.d/90-sources.cfg": "datasource_list: [NoCloud, None]\n",
         f"{SEED}/meta-data": "instance-id: i-transferd\nlocal-hostname: cloud-init\n",
-        f"{SEED}/user-data": "#cloud-config\ndisable_root: true\npackage_update: false\n",
+        f"{SEED}/user-data": "#cloud-config\nlocale: false\nssh_genkeytypes: []\n",
         f"{SEED}/network-config": yaml.safe_dump(_version_2(links), sort_keys=False),
     }
 
