@@ -62,11 +62,6 @@ def release(tree: Tree) -> dict[str, str]:
     return found if found.get("ID") else {**_old_release(tree), **found}
 
 
-def is_system(tree: Tree) -> bool:
-    """Whether anything here names a distribution."""
-    return any(tree.exists(path) for path in (*OS_RELEASE, *OLD_RELEASES))
-
-
 def packages(tree: Tree) -> str | None:
     """The package manager whose database is here. dpkg is asked first: rpm is a mere tool on Debian."""
     found = [name for name, paths in PACKAGES.items() if any(_has(tree, path) for path in paths)]
