@@ -96,6 +96,12 @@ def _finished_earlier(request: Request, report: Report) -> ConversionResult | No
             vm=request.wishes.source.name,
             remedy="give the same disks, or another --state folder",
         )
+    if not record.done and request.overlay_only:
+        raise UsageError(
+            f"{request.work} holds a commit that is not finished, which is no rehearsal",
+            vm=request.wishes.source.name,
+            remedy="run the command without --overlay-only: it finishes the commit",
+        )
     if not record.done:
         report.say("finish the commit of an earlier run")
         return _finish(request, record, report)

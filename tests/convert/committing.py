@@ -57,12 +57,16 @@ def run(folder: Path) -> None:
     with locked(request.work):
         if pipeline._finished_earlier(request, report) is not None:
             return
-        with pipeline._overlays(request) as overlays:
-            for number, command in WRITES:
-                written = ["qemu-io", "-f", "qcow2", "-c", command, str(overlays[number].path)]
-                subprocess.run(written, check=True, capture_output=True)
-            record = commit.prepare(request.work, overlays, report.result())
-        pipeline._finish(request, record, report)
+        pipeline._finish(request, prepared(request, report), report)
+
+
+def prepared(request: pipeline.Request, report: Report) -> commit.Record:
+    """The commit is certain, and no disk has been written."""
+    with pipeline._overlays(request) as overlays:
+        for number, command in WRITES:
+            written = ["qemu-io", "-f", "qcow2", "-c", command, str(overlays[number].path)]
+            subprocess.run(written, check=True, capture_output=True)
+        return commit.prepare(request.work, overlays, report.result())
 
 
 if __name__ == "__main__":

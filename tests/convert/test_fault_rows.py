@@ -18,12 +18,12 @@ from convert.health import judge
 from convert.lifeline import children
 from convert.report import Report
 from tests.conftest import require
-from tests.convert import phony
+from tests.convert import committing, phony
 from tests.convert.memory import Memory, inspection, wishes
 from tests.convert.test_pipeline import fingerprints
 from tests.convert.watched import PATIENCE, convert, emulator, is_gone, started, until_it_says
 from tests.torture import commits
-from transferd.errors import ConversionError
+from transferd.errors import ConversionError, UsageError
 from transferd.model import ConversionResult, Firmware
 
 
@@ -109,6 +109,20 @@ def test_f68_a_commit_can_be_killed_at_any_call_and_is_made_whole_by_the_next_ru
     require("strace", "qemu-io")
 
     assert commits.every(call) > 1
+
+
+@pytest.mark.usefixtures("qemu_tools")
+def test_f68_a_rehearsal_does_not_finish_the_commit_of_an_earlier_run(tmp_path):
+    committing.make(tmp_path)
+    disks, work = committing.disks(tmp_path), committing.work(tmp_path)
+    work.mkdir(parents=True)
+    report = Report(Firmware.BIOS, lambda _: None)
+    told = pipeline.Request(disks, wishes(capacities=committing.SIZES), work, overlay_only=True)
+    committing.prepared(told, report)
+
+    with pytest.raises(UsageError, match="not finished"):
+        pipeline.apply(told, report)
+    assert {*b"".join(disk.read_bytes() for disk in disks)} == {*committing.OLD}
 
 
 XFS = FileSystem("/dev/sda1", "xfs", 0, 1)
