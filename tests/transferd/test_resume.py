@@ -112,9 +112,9 @@ def test_f31_what_was_durable_before_the_target_was_full_need_not_be_copied_agai
 
 
 def test_f47_what_was_received_before_it_was_told_to_stop_is_kept(source, target, path):
-    source.faults.fault = on("read", ALWAYS, lambda _operation: time.sleep(0.02))
+    source.faults.fault = on("read", ALWAYS, lambda _operation: time.sleep(0.05))
     with pytest.raises(TimeoutError):
-        run(source, target, path, stop_after=0.7)
+        run(source, target, path, stop_after=2.0)
     received = source.faults.counts["read"] * MiB // BLOCK
     recorded = blocks_in(path)
     source.faults.fault = lambda _operation: None
