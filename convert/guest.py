@@ -213,6 +213,7 @@ class Guest(Storage):
             if len(data) <= MESSAGE:
                 self._handle.write(path, data)
             else:
+                self._handle.write(path, b"")  # an upload leaves the end of a longer file
                 self._upload(path, data, 0)
             self._handle.chmod(mode, path)
 
